@@ -1,0 +1,22 @@
+//! The only crate that speaks JSON-RPC: read, sign, send, follow, deploy.
+//!
+//! Invariants: "could not read" is an error, never zero; one [`sender::Sender`] per key and nothing else picks a nonce;
+//! a transaction is on disk before it is broadcast.
+
+pub mod artifacts;
+pub mod client;
+pub mod deploy;
+pub mod follower;
+pub mod gas;
+pub mod hub;
+pub mod keys;
+pub mod revert;
+pub mod sender;
+
+pub use alloy;
+pub use alloy::signers::local::PrivateKeySigner;
+pub use client::{Client, Error, Head};
+pub use gas::GasPolicy;
+pub use hub::Hub;
+pub use revert::Revert;
+pub use sender::{Receipt, SendError, Sender, SenderLoop};

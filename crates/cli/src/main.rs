@@ -1,0 +1,45 @@
+//! `bourse`: the one binary. It knows every role, and is the only place that prints.
+//!
+//! Words go to stderr, data to stdout. Exit codes are in [`failure::Code`].
+
+mod args;
+mod asset;
+mod assets;
+mod buy;
+mod chain_command;
+mod demo;
+mod failure;
+mod funds;
+mod keyring;
+mod names;
+mod network;
+mod network_file;
+mod observer;
+mod output;
+mod publish;
+mod report;
+mod role_commands;
+mod run;
+mod services;
+mod shutdown;
+mod task;
+mod up;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = args::Arguments::parse();
+    output::start_log(arguments.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::report(&eyre::Report::new(error).wrap_err("cannot start the runtime")),
+    };
+    let outcome = runtime.block_on(arguments.command.execute());
+    // What still runs after an error must not keep the process alive.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}

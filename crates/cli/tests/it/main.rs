@@ -1,0 +1,15 @@
+//! The built binary as its users see it: exit codes, words, files, and what is on chain afterwards.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests are tests")]
+
+mod anvil;
+mod apps;
+mod crashes;
+mod demo;
+mod disk;
+mod layers;
+mod network;
+mod process;
+mod refusals;
+mod run;
+mod up;

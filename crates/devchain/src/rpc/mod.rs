@@ -1,0 +1,192 @@
+//! The JSON-RPC entry: envelopes, batches and the table of methods.
+//!
+//! Every request gets an answer with a result or an error code, whatever the bytes were. The test methods answer only
+//! callers that have [`Access::TestMethods`].
+
+mod blocks;
+mod call;
+mod control;
+pub(crate) mod error;
+mod fees;
+mod logs;
+pub(crate) mod params;
+pub(crate) mod render;
+mod reorg;
+mod send;
+mod state;
+
+use crate::chain::Chain;
+use alloy_primitives::{Bytes, keccak256};
+use error::RpcError;
+use params::Params;
+use serde_json::{Map, Value, json};
+
+/// Most requests in one batch.
+const MAX_BATCH: usize = 1000;
+/// Most bytes of answers to one batch before the rest of it is refused.
+const MAX_BATCH_ANSWER: usize = 25 << 20;
+
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everything that a public node offers.
+    Public,
+    /// Also change balances, time and history.
+    TestMethods,
+}
+
+impl Chain {
+    /// Answers a JSON-RPC request or batch, test methods included.
+    pub async fn handle(&self, request: Value) -> Value {
+        self.answer(request, Access::TestMethods).await
+    }
+
+    /// Answers the bytes of a request or batch.
+    pub(crate) async fn answer_bytes(&self, request: &[u8], access: Access) -> Value {
+        match serde_json::from_slice(request) {
+            Ok(request) => self.answer(request, access).await,
+            Err(error) => refusal(Value::Null, &RpcError::parse(error)),
+        }
+    }
+
+    pub(crate) async fn answer(&self, request: Value, access: Access) -> Value {
+        match request {
+            Value::Array(requests) => self.answer_batch(requests, access).await,
+            request => self.answer_one(request, access).await,
+        }
+    }
+
+    async fn answer_batch(&self, requests: Vec<Value>, access: Access) -> Value {
+        if requests.is_empty() {
+            return refusal(Value::Null, &RpcError::request("empty batch"));
+        }
+        if requests.len() > MAX_BATCH {
+            let reason = format!("a batch has at most {MAX_BATCH} requests, this one has {}", requests.len());
+            return refusal(Value::Null, &RpcError::request(reason));
+        }
+        let mut answers = Vec::with_capacity(requests.len());
+        let mut size = 0;
+        for request in requests {
+            let answer = if size > MAX_BATCH_ANSWER {
+                let error = RpcError::limit("the answers to this batch are too large: send smaller batches");
+                refusal(id_of(&request), &error)
+            } else {
+                self.answer_one(request, access).await
+            };
+            size += estimate_size(&answer);
+            answers.push(answer);
+        }
+        Value::Array(answers)
+    }
+
+    async fn answer_one(&self, request: Value, access: Access) -> Value {
+        let id = id_of(&request);
+        match Call::read(request) {
+            Ok(Call { method, params }) => match self.dispatch(&method, params, access).await {
+                Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+                Err(error) => refusal(id, &error),
+            },
+            Err(error) => refusal(id, &error),
+        }
+    }
+
+    /// Runs one method.
+    pub(crate) async fn dispatch(&self, method: &str, params: Params, access: Access) -> Result<Value, RpcError> {
+        if control::is_test_method(method) {
+            return match access {
+                Access::TestMethods => self.control(method, params).await,
+                Access::Public => Err(RpcError::new(
+                    -32601,
+                    format!("the method {method} is a test method: start the server with test methods to use it"),
+                )),
+            };
+        }
+        match method {
+            "eth_sendRawTransaction" | "eth_sendTransaction" => self.send(method, params, access).await,
+            "eth_call" | "eth_estimateGas" | "eth_createAccessList" => self.call(method, params).await,
+            "eth_getBalance" | "eth_getCode" | "eth_getStorageAt" | "eth_getTransactionCount" | "eth_getProof" => {
+                self.state(method, params).await
+            }
+            "eth_getLogs"
+            | "eth_newFilter"
+            | "eth_newBlockFilter"
+            | "eth_newPendingTransactionFilter"
+            | "eth_getFilterChanges"
+            | "eth_getFilterLogs"
+            | "eth_uninstallFilter" => self.logs(method, params).await,
+            "eth_gasPrice" | "eth_maxPriorityFeePerGas" | "eth_feeHistory" | "eth_blobBaseFee" => {
+                self.fees(method, params).await
+            }
+            "eth_subscribe" | "eth_unsubscribe" => {
+                Err(RpcError::new(-32601, "subscriptions need a WebSocket, and a request of their own"))
+            }
+            _ if method.starts_with("txpool_") => self.pool(method),
+            _ if method.starts_with("eth_") => self.blocks(method, params).await,
+            _ => self.about(method, params),
+        }
+    }
+
+    /// Methods about the node itself.
+    fn about(&self, method: &str, mut params: Params) -> Result<Value, RpcError> {
+        Ok(match method {
+            "web3_clientVersion" => json!(concat!("devchain/v", env!("CARGO_PKG_VERSION"))),
+            "web3_sha3" => json!(keccak256(params.get::<Bytes>(0, "data")?)),
+            "net_version" => json!(self.0.shared.chain_id.to_string()),
+            "net_listening" => json!(true),
+            "net_peerCount" => json!("0x0"),
+            _ => return Err(RpcError::method(method)),
+        })
+    }
+}
+
+/// The method and parameters of a request.
+struct Call {
+    method: String,
+    params: Params,
+}
+
+impl Call {
+    fn read(request: Value) -> Result<Self, RpcError> {
+        let Value::Object(mut request) = request else { return Err(RpcError::request("expected an object")) };
+        if request.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+            return Err(RpcError::request("\"jsonrpc\" must be \"2.0\""));
+        }
+        check_id(&request)?;
+        let Some(Value::String(method)) = request.remove("method") else {
+            return Err(RpcError::request("\"method\" must be a string"));
+        };
+        Ok(Self { method, params: Params::new(request.remove("params"))? })
+    }
+}
+
+/// A request without an id is a notification, which nothing here takes.
+fn check_id(request: &Map<String, Value>) -> Result<(), RpcError> {
+    match request.get("id") {
+        Some(Value::String(_) | Value::Number(_) | Value::Null) => Ok(()),
+        Some(_) => Err(RpcError::request("\"id\" must be a string, a number or null")),
+        None => Err(RpcError::request("\"id\" is missing: notifications are not taken")),
+    }
+}
+
+/// The id to answer with: the request's own if it can be one.
+fn id_of(request: &Value) -> Value {
+    match request.get("id") {
+        Some(id @ (Value::String(_) | Value::Number(_))) => id.clone(),
+        _ => Value::Null,
+    }
+}
+
+/// An answer that says no.
+pub(crate) fn refusal(id: Value, error: &RpcError) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id, "error": error.to_json() })
+}
+
+/// Roughly how many bytes a value has as text.
+fn estimate_size(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+        Value::String(text) => text.len() + 3,
+        Value::Array(values) => 2 + values.iter().map(estimate_size).sum::<usize>(),
+        Value::Object(members) => members.iter().map(|(name, value)| name.len() + 4 + estimate_size(value)).sum(),
+    }
+}

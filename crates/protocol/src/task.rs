@@ -1,0 +1,354 @@
+//! From deal to finalised task: what the pool does next, decided from what the chain shows and what workers said.
+//!
+//! Level-triggered: the same view always gives the same steps, so a lost, doubled or late event changes nothing.
+//! Source: poco.md §7, §10; middleware.md §3.5.
+
+use crate::{
+    consensus::Votes,
+    deal::{ChainTask, ContributionStatus, ResultLink, TaskStatus},
+    replicate::{Cause, CauseCode, Status},
+};
+use alloy_primitives::{Address, B256, U256};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Where a task stands, in the words that users know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Stage {
+    /// Bought; not yet on the pool's table.
+    Received,
+    /// The transaction that opens it was sent.
+    Initializing,
+    /// Open; no worker has started.
+    Initialized,
+    /// At least one worker is on it.
+    Running,
+    /// No contribution came in time; waiting for the refund.
+    ContributionTimeout,
+    /// The workers agree; waiting for reveals.
+    ConsensusReached,
+    /// Nobody revealed; the vote is being reopened.
+    Reopening,
+    /// At least one worker revealed.
+    AtLeastOneRevealed,
+    /// A worker uploads the result.
+    ResultUploading,
+    /// The result is in the store.
+    ResultUploaded,
+    /// The transaction that pays was sent.
+    Finalizing,
+    /// Everything ended without a result; the refund is due.
+    FinalDeadlineReached,
+    /// Paid.
+    Completed,
+    /// Refunded.
+    Failed,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// One contribution with the weight of its worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vote {
+    /// The worker.
+    pub worker: Address,
+    /// Its state.
+    pub status: ContributionStatus,
+    /// What it voted for.
+    pub hash: B256,
+    /// Its consensus weight; see [`crate::consensus::weight`].
+    pub weight: U256,
+}
+
+/// What the scheduler knows of one replicate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The worker.
+    pub worker: Address,
+    /// What it said last.
+    pub status: Status,
+    /// The weight that its contribution will have.
+    pub weight: U256,
+    /// Whether it can be told something now.
+    pub connected: bool,
+}
+
+/// Everything that a decision about one task rests on, read at one moment.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    /// Seconds since the epoch.
+    pub now: u64,
+    /// The trust that was bought.
+    pub trust: U256,
+    /// The task on chain. For an uninitialised task the deadlines are those that it will get.
+    pub task: &'a ChainTask,
+    /// The contributions on chain.
+    pub votes: &'a [Vote],
+    /// The replicates.
+    pub parts: &'a [Part],
+    /// Where the result lies, once it does.
+    pub result: Option<&'a ResultLink>,
+}
+
+/// One thing to do. All of them may be done twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Send `initialize`.
+    Initialize,
+    /// Give the task to one more worker, then decide again.
+    AddWorker,
+    /// Tell a worker to reveal.
+    Reveal(Address),
+    /// Ask a worker for the result.
+    Upload(Address),
+    /// Send `finalize` with this link.
+    Finalize(ResultLink),
+    /// Send `reopen`.
+    Reopen,
+    /// Send `claim`, initialising first where that never happened.
+    Claim,
+    /// Tell a worker to stop.
+    Abort(Address, Cause),
+    /// Tell a worker that the task has ended, and how it went for it.
+    End(Address, Status),
+}
+
+/// What to do about a task now.
+pub fn steps(view: &View<'_>) -> Vec<Step> {
+    let over = view.now >= view.task.final_deadline;
+    match view.task.status {
+        TaskStatus::Unset if over => vec![Step::Claim],
+        TaskStatus::Unset if view.now < view.task.contribution_deadline => vec![Step::Initialize],
+        TaskStatus::Unset => vec![],
+        TaskStatus::Active | TaskStatus::Revealing if over => vec![Step::Claim],
+        TaskStatus::Active => contribution_steps(view),
+        TaskStatus::Revealing => reveal_steps(view),
+        TaskStatus::Completed => endings(view, Status::Completed),
+        TaskStatus::Failed => endings(view, Status::Failed),
+    }
+}
+
+fn contribution_steps(view: &View<'_>) -> Vec<Step> {
+    if view.now >= view.task.contribution_deadline {
+        return aborts(view, CauseCode::ContributionTimeout);
+    }
+    match needs_worker(view) {
+        true => vec![Step::AddWorker],
+        false => vec![],
+    }
+}
+
+/// Whether the trust that was bought needs one more worker than are at work.
+fn needs_worker(view: &View<'_>) -> bool {
+    let mut votes = Votes::default();
+    for vote in view.votes {
+        match vote.status {
+            ContributionStatus::Contributed | ContributionStatus::Proved => votes.add(vote.hash, vote.weight),
+            ContributionStatus::Unset | ContributionStatus::Rejected => {}
+        }
+    }
+    let voted = |worker| view.votes.iter().any(|v| v.worker == worker);
+    let pending = view.parts.iter().filter(|p| p.status.may_still_contribute() && !voted(p.worker));
+    votes.needs_more(pending.map(|p| p.weight), view.trust)
+}
+
+fn reveal_steps(view: &View<'_>) -> Vec<Step> {
+    let task = view.task;
+    let late = view.now >= task.reveal_deadline;
+    let mut steps = aborts(view, CauseCode::ConsensusReached);
+    if late && task.revealed == 0 {
+        steps.push(Step::Reopen);
+        return steps;
+    }
+    let winners = view.votes.iter().filter(|v| v.hash == task.consensus);
+    if !late {
+        let unrevealed = winners.clone().filter(|v| v.status == ContributionStatus::Contributed);
+        steps.extend(unrevealed.map(|v| Step::Reveal(v.worker)));
+    }
+    let all_revealed = task.revealed == task.winners;
+    match view.result {
+        Some(link) if all_revealed || late => steps.push(Step::Finalize(link.clone())),
+        Some(_) => {}
+        None => steps.extend(uploader(view).map(Step::Upload)),
+    }
+    steps
+}
+
+/// Who is asked for the result: a worker whose reveal stands on chain, connected, and not known to have failed at it.
+fn uploader(view: &View<'_>) -> Option<Address> {
+    let proved = |p: &&Part| {
+        let vote = view.votes.iter().find(|v| v.worker == p.worker);
+        vote.is_some_and(|v| v.status == ContributionStatus::Proved)
+    };
+    let mut able = view.parts.iter().filter(proved).filter(|p| p.connected && p.status != Status::ResultUploadFailed);
+    let asked = |p: &&Part| matches!(p.status, Status::ResultUploadRequested | Status::ResultUploading);
+    able.clone().find(asked).or_else(|| able.next()).map(|p| p.worker)
+}
+
+/// Stops everybody whose contribution would come too late.
+fn aborts(view: &View<'_>, code: CauseCode) -> Vec<Step> {
+    let evidence = match code {
+        CauseCode::ConsensusReached => "the others agreed without this worker",
+        _ => "the time for contributions is over",
+    };
+    let voted = |worker| view.votes.iter().any(|v| v.worker == worker);
+    let late = view.parts.iter().filter(|p| p.status.may_still_contribute() && !voted(p.worker));
+    late.map(|p| Step::Abort(p.worker, Cause::new(code, evidence))).collect()
+}
+
+/// Tells every replicate that has not ended how it ended.
+fn endings(view: &View<'_>, outcome: Status) -> Vec<Step> {
+    let ending = |p: &Part| {
+        let proved = view.votes.iter().any(|v| v.worker == p.worker && v.status == ContributionStatus::Proved);
+        match (outcome, proved) {
+            (Status::Completed, true) => Status::Completed,
+            _ => Status::Failed,
+        }
+    };
+    view.parts.iter().filter(|p| !p.status.is_final()).map(|p| Step::End(p.worker, ending(p))).collect()
+}
+
+/// Where the task stands.
+pub fn stage(view: &View<'_>) -> Stage {
+    let over = view.now >= view.task.final_deadline;
+    let asked = |p: &Part| matches!(p.status, Status::ResultUploadRequested | Status::ResultUploading);
+    match view.task.status {
+        TaskStatus::Completed => Stage::Completed,
+        TaskStatus::Failed => Stage::Failed,
+        TaskStatus::Unset | TaskStatus::Active | TaskStatus::Revealing if over => Stage::FinalDeadlineReached,
+        TaskStatus::Unset => Stage::Received,
+        TaskStatus::Active if view.now >= view.task.contribution_deadline => Stage::ContributionTimeout,
+        TaskStatus::Active if view.parts.iter().any(|p| p.status != Status::Created) => Stage::Running,
+        TaskStatus::Active => Stage::Initialized,
+        TaskStatus::Revealing if view.task.revealed == 0 && view.now >= view.task.reveal_deadline => Stage::Reopening,
+        TaskStatus::Revealing if view.task.revealed == 0 => Stage::ConsensusReached,
+        TaskStatus::Revealing if view.result.is_some() => Stage::ResultUploaded,
+        TaskStatus::Revealing if view.parts.iter().any(asked) => Stage::ResultUploading,
+        TaskStatus::Revealing => Stage::AtLeastOneRevealed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ResultDigest, TaskId};
+
+    const GOOD: B256 = B256::repeat_byte(1);
+    const FORGED: B256 = B256::repeat_byte(2);
+
+    fn who(n: u8) -> Address {
+        Address::with_last_byte(n)
+    }
+
+    fn task(status: TaskStatus) -> ChainTask {
+        ChainTask {
+            id: TaskId::default(),
+            status,
+            contribution_deadline: 70,
+            reveal_deadline: 50,
+            final_deadline: 100,
+            consensus: GOOD,
+            revealed: 0,
+            winners: 3,
+            contributors: vec![],
+            digest: ResultDigest::default(),
+            results: Default::default(),
+        }
+    }
+
+    fn vote(n: u8, status: ContributionStatus, hash: B256) -> Vote {
+        Vote { worker: who(n), status, hash, weight: U256::from(2) }
+    }
+
+    fn part(n: u8, status: Status) -> Part {
+        Part { worker: who(n), status, weight: U256::from(2), connected: true }
+    }
+
+    fn view<'a>(now: u64, task: &'a ChainTask, votes: &'a [Vote], parts: &'a [Part]) -> View<'a> {
+        View { now, trust: U256::from(5), task, votes, parts, result: None }
+    }
+
+    #[test]
+    fn a_task_is_initialised_in_time_or_claimed_at_the_end() {
+        let unset = task(TaskStatus::Unset);
+        assert_eq!(steps(&view(69, &unset, &[], &[])), [Step::Initialize]);
+        assert_eq!(steps(&view(70, &unset, &[], &[])), []);
+        assert_eq!(steps(&view(100, &unset, &[], &[])), [Step::Claim]);
+    }
+
+    #[test]
+    fn workers_are_added_until_the_trust_can_be_met_and_no_further() {
+        let active = task(TaskStatus::Active);
+        let mut parts = vec![];
+        for n in 0..3 {
+            assert_eq!(steps(&view(1, &active, &[], &parts)), [Step::AddWorker], "{n} at work");
+            parts.push(part(n, Status::Computing));
+        }
+        assert_eq!(steps(&view(1, &active, &[], &parts)), []);
+        parts[0].status = Status::Failed;
+        assert_eq!(steps(&view(1, &active, &[], &parts)), [Step::AddWorker]);
+    }
+
+    #[test]
+    fn a_dissenting_vote_brings_in_more_workers() {
+        use ContributionStatus::Contributed;
+        let active = task(TaskStatus::Active);
+        let votes = [vote(0, Contributed, FORGED), vote(1, Contributed, GOOD)];
+        let mut parts = vec![part(0, Status::Contributed), part(1, Status::Contributed), part(2, Status::Computing)];
+        while steps(&view(1, &active, &votes, &parts)) == [Step::AddWorker] {
+            parts.push(part(parts.len() as u8, Status::Created));
+        }
+        assert_eq!(parts.len(), 5, "one liar and four honest");
+    }
+
+    #[test]
+    fn rejected_votes_do_not_count() {
+        let active = task(TaskStatus::Active);
+        let votes = [0, 1, 2].map(|n| vote(n, ContributionStatus::Rejected, GOOD));
+        assert_eq!(steps(&view(1, &active, &votes, &[])), [Step::AddWorker]);
+    }
+
+    #[test]
+    fn winners_reveal_and_the_others_stop() {
+        use ContributionStatus::{Contributed, Proved};
+        let revealing = task(TaskStatus::Revealing);
+        let votes = [vote(1, Contributed, GOOD), vote(2, Proved, GOOD), vote(3, Contributed, FORGED)];
+        let parts = [part(1, Status::Contributed), part(2, Status::Revealed), part(4, Status::Computing)];
+        let steps = steps(&view(40, &revealing, &votes, &parts));
+        assert!(
+            matches!(&steps[..], [Step::Abort(a, _), Step::Reveal(r), Step::Upload(u)]
+            if (*a, *r, *u) == (who(4), who(1), who(2))),
+            "{steps:?}"
+        );
+    }
+
+    #[test]
+    fn finalize_waits_for_all_reveals_or_the_deadline() {
+        let link = ResultLink::ipfs("/ipfs/x".into());
+        let finalize = |now, revealed| {
+            let task = ChainTask { revealed, ..task(TaskStatus::Revealing) };
+            steps(&View { result: Some(&link), ..view(now, &task, &[], &[]) })
+        };
+        assert_eq!(finalize(40, 2), []);
+        assert_eq!(finalize(40, 3), [Step::Finalize(link.clone())]);
+        assert_eq!(finalize(50, 2), [Step::Finalize(link.clone())]);
+        assert_eq!(finalize(50, 0), [Step::Reopen]);
+        assert_eq!(finalize(100, 3), [Step::Claim]);
+    }
+
+    #[test]
+    fn everybody_hears_how_it_ended() {
+        let done = task(TaskStatus::Completed);
+        let votes = [vote(1, ContributionStatus::Proved, GOOD), vote(2, ContributionStatus::Contributed, FORGED)];
+        let parts = [part(1, Status::Revealed), part(2, Status::Contributed), part(3, Status::Failed)];
+        assert_eq!(
+            steps(&view(40, &done, &votes, &parts)),
+            [Step::End(who(1), Status::Completed), Step::End(who(2), Status::Failed)]
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! Is the result that a worker uploaded the one that was agreed on? A worker's word is not enough to pay everybody.
+
+use bourse_protocol::{deal::ResultLink, ids::ResultDigest};
+use futures_util::StreamExt;
+use sha2::{Digest, Sha256};
+
+/// The largest result that is read, in bytes.
+const MAX_RESULT: u64 = 1 << 30;
+
+/// Why a link is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Not a link into the store.
+    #[error("{0:?} is not a link of the form /ipfs/<cid>")]
+    NotALink(String),
+    /// The store does not answer.
+    #[error("the result store does not answer")]
+    Unreachable(#[from] reqwest::Error),
+    /// The store has nothing under it.
+    #[error("the result store has nothing at {location}: status {status}")]
+    Missing {
+        /// The link.
+        location: String,
+        /// What the store said.
+        status: u16,
+    },
+    /// Other bytes than those that were agreed on.
+    #[error("what lies at {location} has digest {found}, and the workers agreed on {agreed}")]
+    Mismatch {
+        /// The link.
+        location: String,
+        /// Of the bytes.
+        found: ResultDigest,
+        /// On chain.
+        agreed: ResultDigest,
+    },
+    /// Too large to check.
+    #[error("the result is larger than {MAX_RESULT} bytes")]
+    TooLarge,
+}
+
+/// Reads the result from the store and compares it with the digest on chain.
+pub(crate) async fn result(
+    http: &reqwest::Client,
+    gateway: &str,
+    link: &ResultLink,
+    agreed: ResultDigest,
+) -> Result<(), Error> {
+    let location = link.location.clone();
+    let cid = location.strip_prefix("/ipfs/").filter(|cid| cid.bytes().all(|b| b.is_ascii_alphanumeric()));
+    if link.storage != "ipfs" || cid.is_none_or(str::is_empty) {
+        return Err(Error::NotALink(location));
+    }
+    let answer = http.get(format!("{}{location}", gateway.trim_end_matches('/'))).send().await?;
+    if !answer.status().is_success() {
+        return Err(Error::Missing { location, status: answer.status().as_u16() });
+    }
+    let (mut hash, mut size, mut body) = (Sha256::new(), 0u64, answer.bytes_stream());
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk?;
+        size = size.saturating_add(chunk.len() as u64);
+        if size > MAX_RESULT {
+            return Err(Error::TooLarge);
+        }
+        hash.update(&chunk);
+    }
+    let found = ResultDigest(bourse_protocol::B256::from_slice(&hash.finalize()));
+    if found == agreed { Ok(()) } else { Err(Error::Mismatch { location, found, agreed }) }
+}

@@ -1,0 +1,68 @@
+//! Runs a workerpool: from deal to finalised task.
+//!
+//! Holds no truth of its own: deals, tasks and votes come from the chain, and with an empty store it rebuilds from
+//! there. Events only wake it; what to do is decided by [`bourse_protocol::task::steps`] from one view of the task.
+
+mod check;
+mod http;
+mod link;
+mod pool;
+mod service;
+mod store;
+
+pub use service::Service;
+
+use bourse_chain::GasPolicy;
+use bourse_protocol::Address;
+use bourse_service::{clock::Clock, journal};
+use std::{path::PathBuf, time::Duration};
+
+/// How a pool is run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The pool's contract. Its owner's key runs it.
+    pub workerpool: Address,
+    /// The store's folder.
+    pub dir: PathBuf,
+    /// The first block that can hold a deal of this pool.
+    pub start_block: u64,
+    /// What workers are told: where apps and datasets are read.
+    pub gateway_url: String,
+    /// What workers are told: where results are written.
+    pub upload_url: String,
+    /// What workers are told: the token for writing results.
+    pub upload_token: String,
+    /// What may be paid for gas.
+    pub gas: GasPolicy,
+    /// What time it is.
+    pub clock: Clock,
+    /// All open tasks are compared with the chain this often, whatever the events say.
+    pub full_pass: Duration,
+}
+
+/// Why a scheduler stops or does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] journal::Error),
+    /// The chain cannot be read at the start.
+    #[error("the scheduler cannot start")]
+    Chain(#[from] bourse_chain::Error),
+    /// There is no such pool.
+    #[error("no workerpool {0} is registered on this chain: check the address, or create the pool first")]
+    UnknownPool(Address),
+    /// The key is another's.
+    #[error("workerpool {workerpool} belongs to {owner}, and the key given is that of {key}: use the owner's key")]
+    NotTheOwner {
+        /// The pool.
+        workerpool: Address,
+        /// Whose it is.
+        owner: Address,
+        /// Whose key was given.
+        key: Address,
+    },
+    /// The socket failed.
+    #[error("the scheduler's port failed")]
+    Serve(#[from] std::io::Error),
+}

@@ -1,0 +1,252 @@
+//! The scheduler's tables. What is here is a memory of what was said and done; the chain can replace all of it.
+
+use bourse_chain::follower::Cursor;
+use bourse_protocol::Address;
+use bourse_protocol::{
+    U256,
+    api::{StageChange, StatusChange},
+    deal::{Deal, ResultLink},
+    ids::TaskId,
+    replicate::Status,
+};
+use bourse_service::journal::{Error, Journal};
+use rusqlite::{Transaction, params, types::FromSqlError};
+use serde::{Serialize, de::DeserializeOwned};
+use std::path::Path;
+
+const SCHEMA: &[&str] = &[
+    bourse_chain::sender::SCHEMA,
+    "
+    CREATE TABLE cursor (id INTEGER PRIMARY KEY CHECK (id = 0), cursor TEXT NOT NULL);
+    CREATE TABLE task (
+        task TEXT PRIMARY KEY,
+        deal TEXT NOT NULL,
+        idx TEXT NOT NULL,
+        result TEXT,
+        ended INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX task_open ON task (ended);
+    CREATE TABLE stage (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        task TEXT NOT NULL REFERENCES task (task),
+        change TEXT NOT NULL
+    );
+    CREATE INDEX stage_of ON stage (task);
+    CREATE TABLE replicate (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        task TEXT NOT NULL REFERENCES task (task),
+        worker TEXT NOT NULL,
+        change TEXT NOT NULL
+    );
+    CREATE INDEX replicate_of ON replicate (task);
+    ",
+];
+
+/// The scheduler's memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    pub(crate) journal: Journal,
+}
+
+/// A task as it was remembered.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Remembered {
+    pub(crate) task: TaskId,
+    pub(crate) deal: Deal,
+    pub(crate) index: U256,
+    pub(crate) result: Option<ResultLink>,
+    pub(crate) stages: Vec<StageChange>,
+    /// In the order of the first assignment.
+    pub(crate) replicates: Vec<(Address, Vec<StatusChange>)>,
+}
+
+impl Store {
+    pub(crate) fn open(path: &Path, owner: &str) -> Result<Self, Error> {
+        let journal = Journal::open(path, SCHEMA)?;
+        journal.belongs_to(owner)?;
+        Ok(Self { journal })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_memory() -> Self {
+        Self { journal: Journal::in_memory(SCHEMA).unwrap() }
+    }
+
+    pub(crate) fn cursor(&self) -> Result<Option<Cursor>, Error> {
+        self.journal.read(|c| {
+            let mut query = c.prepare("SELECT cursor FROM cursor")?;
+            let mut rows = query.query([])?;
+            rows.next()?.map(|row| read(row.get::<_, String>(0)?)).transpose()
+        })
+    }
+
+    /// New deals and how far the chain was read, together: a deal is never lost between the two.
+    pub(crate) fn advance(&self, cursor: &Cursor, tasks: &[(TaskId, &Deal, U256)]) -> Result<(), Error> {
+        self.journal.write(|t| {
+            for (task, deal, index) in tasks {
+                t.execute(
+                    "INSERT OR IGNORE INTO task (task, deal, idx) VALUES (?1, ?2, ?3)",
+                    params![task.to_string(), write(deal), index.to_string()],
+                )?;
+            }
+            t.execute("INSERT OR REPLACE INTO cursor (id, cursor) VALUES (0, ?1)", [write(cursor)]).map(drop)
+        })
+    }
+
+    /// A task's new stage.
+    pub(crate) fn stage(&self, task: TaskId, change: &StageChange, ended: bool) -> Result<(), Error> {
+        self.journal.write(|t| {
+            t.execute("INSERT INTO stage (task, change) VALUES (?1, ?2)", params![task.to_string(), write(change)])?;
+            t.execute("UPDATE task SET ended = ?2 WHERE task = ?1", params![task.to_string(), ended]).map(drop)
+        })
+    }
+
+    /// A replicate's new status.
+    pub(crate) fn status(&self, task: TaskId, worker: Address, change: &StatusChange) -> Result<(), Error> {
+        self.journal.write(|t| insert_status(t, task, worker, change))
+    }
+
+    /// Where a result lies, and that its worker has done its part.
+    pub(crate) fn result(
+        &self,
+        task: TaskId,
+        worker: Address,
+        link: &ResultLink,
+        change: &StatusChange,
+    ) -> Result<(), Error> {
+        self.journal.write(|t| {
+            t.execute("UPDATE task SET result = ?2 WHERE task = ?1", params![task.to_string(), write(link)])?;
+            insert_status(t, task, worker, change)
+        })
+    }
+
+    /// Every task that has not ended.
+    pub(crate) fn open_tasks(&self) -> Result<Vec<Remembered>, Error> {
+        self.load("SELECT task, deal, idx, result FROM task WHERE ended = 0 ORDER BY rowid", [])
+    }
+
+    /// One task, ended or not.
+    pub(crate) fn task(&self, task: TaskId) -> Result<Option<Remembered>, Error> {
+        let found = self.load("SELECT task, deal, idx, result FROM task WHERE task = ?1", [task.to_string()])?;
+        Ok(found.into_iter().next())
+    }
+
+    /// The newest tasks, newest first.
+    pub(crate) fn recent(&self, limit: u32) -> Result<Vec<Remembered>, Error> {
+        self.load("SELECT task, deal, idx, result FROM task ORDER BY rowid DESC LIMIT ?1", [limit])
+    }
+
+    fn load(&self, sql: &str, arguments: impl rusqlite::Params) -> Result<Vec<Remembered>, Error> {
+        self.journal.read(|c| {
+            let mut query = c.prepare_cached(sql)?;
+            let rows = query.query_map(arguments, |row| {
+                let task: String = row.get(0)?;
+                let index: String = row.get(2)?;
+                let result: Option<String> = row.get(3)?;
+                Ok(Remembered {
+                    stages: changes(c, "SELECT change FROM stage WHERE task = ?1 ORDER BY seq", &task)?,
+                    replicates: replicates(c, &task)?,
+                    task: task.parse().map_err(|_| FromSqlError::InvalidType)?,
+                    deal: read(row.get(1)?)?,
+                    index: U256::from_str_radix(&index, 10).map_err(|_| FromSqlError::InvalidType)?,
+                    result: result.map(read).transpose()?,
+                })
+            })?;
+            rows.collect()
+        })
+    }
+}
+
+fn insert_status(t: &Transaction<'_>, task: TaskId, worker: Address, change: &StatusChange) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO replicate (task, worker, change) VALUES (?1, ?2, ?3)";
+    t.execute(sql, params![task.to_string(), worker.to_string(), write(change)]).map(drop)
+}
+
+fn changes<T: DeserializeOwned>(c: &rusqlite::Connection, sql: &str, task: &str) -> rusqlite::Result<Vec<T>> {
+    let mut query = c.prepare_cached(sql)?;
+    let rows = query.query_map([task], |row| read(row.get(0)?))?;
+    rows.collect()
+}
+
+fn replicates(c: &rusqlite::Connection, task: &str) -> rusqlite::Result<Vec<(Address, Vec<StatusChange>)>> {
+    let mut query = c.prepare_cached("SELECT worker, change FROM replicate WHERE task = ?1 ORDER BY seq")?;
+    let mut rows = query.query([task])?;
+    let mut found: Vec<(Address, Vec<StatusChange>)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let worker: Address = row.get::<_, String>(0)?.parse().map_err(|_| FromSqlError::InvalidType)?;
+        let change = read(row.get(1)?)?;
+        match found.iter_mut().find(|(w, _)| *w == worker) {
+            Some((_, history)) => history.push(change),
+            None => found.push((worker, vec![change])),
+        }
+    }
+    Ok(found)
+}
+
+fn write<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("stored types serialise")
+}
+
+fn read<T: DeserializeOwned>(text: String) -> rusqlite::Result<T> {
+    serde_json::from_str(&text).map_err(|_| FromSqlError::InvalidType.into())
+}
+
+/// The status a history has come to.
+pub(crate) fn current(history: &[StatusChange]) -> Status {
+    history.last().map_or(Status::Created, |change| change.status)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use bourse_protocol::{B256, deal::Resource, ids::DealId, money::Nrlc, task::Stage};
+
+    pub(crate) fn deal() -> Deal {
+        let resource =
+            |n| Resource { pointer: Address::with_last_byte(n), owner: Address::ZERO, price: Nrlc::rlc(u64::from(n)) };
+        Deal {
+            id: DealId(B256::with_last_byte(1)),
+            app: resource(1),
+            dataset: Some(resource(2)),
+            workerpool: resource(10),
+            trust: U256::from(5),
+            category: U256::ZERO,
+            tag: B256::ZERO,
+            requester: Address::with_last_byte(9),
+            beneficiary: Address::ZERO,
+            callback: Address::ZERO,
+            params: String::new(),
+            start_time: 1000,
+            bot_first: U256::ZERO,
+            bot_size: U256::from(1),
+            worker_stake: Nrlc::rlc(3),
+            scheduler_percent: 1,
+            sponsor: Address::ZERO,
+        }
+    }
+
+    #[test]
+    fn everything_said_of_a_task_is_remembered_in_order() {
+        let store = Store::in_memory();
+        let (task, worker) = (TaskId(B256::with_last_byte(7)), Address::with_last_byte(8));
+        let cursor = Cursor::starting_at(3);
+        assert_eq!(store.cursor().unwrap(), None);
+        for _ in 0..2 {
+            store.advance(&cursor, &[(task, &deal(), U256::ZERO)]).unwrap();
+        }
+        assert_eq!(store.cursor().unwrap(), Some(cursor));
+        let change = |status| StatusChange { date: 1, status, cause: None };
+        store.status(task, worker, &change(Status::Created)).unwrap();
+        let link = ResultLink::ipfs("/ipfs/x".into());
+        store.result(task, worker, &link, &change(Status::ResultUploaded)).unwrap();
+        let stage = StageChange { date: 2, status: Stage::Running };
+        store.stage(task, &stage, false).unwrap();
+        let open = store.open_tasks().unwrap();
+        assert_eq!(open.len(), 1);
+        assert_eq!(open[0].replicates, [(worker, vec![change(Status::Created), change(Status::ResultUploaded)])]);
+        assert_eq!((open[0].result.as_ref(), &open[0].stages[..]), (Some(&link), &[stage][..]));
+        store.stage(task, &StageChange { date: 3, status: Stage::Completed }, true).unwrap();
+        assert!(store.open_tasks().unwrap().is_empty());
+        assert_eq!(store.task(task).unwrap().unwrap().stages.len(), 2);
+    }
+}

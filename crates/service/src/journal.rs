@@ -1,0 +1,248 @@
+//! One SQLite file per role: state, cursor and pending effects change in one transaction, before any effect is performed.
+//!
+//! WAL with `synchronous = FULL`: a successful [`Journal::write`] survives `kill -9` and power loss. One process per
+//! file: a second one is refused. SQL lives in one module per role, which brings its own schema.
+
+use rusqlite::{Connection, ErrorCode, Transaction};
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// What can go wrong with a role's store, by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process has it open.
+    #[error("{path} is in use by another process: stop that one first, or choose another --data-dir")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The disk is full. Nothing was written.
+    #[error("no room left on the disk of {path}: free some space and try again; nothing was lost")]
+    DiskFull {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Written for another owner, such as another chain.
+    #[error(
+        "{path} belongs to {found}, not to {wanted}: choose another --data-dir, or remove this one to start afresh"
+    )]
+    OtherOwner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Who asked.
+        wanted: String,
+    },
+    /// Written by a later version.
+    #[error(
+        "{path} was written by a later version of bourse (schema {found}, this one knows {known}): use that version"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: usize,
+        /// Ours.
+        known: usize,
+    },
+    /// The folder cannot be used.
+    #[error("cannot use {path}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Anything else from SQLite.
+    #[error("store {path} failed")]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+}
+
+/// A role's store. Cheap to clone; calls take turns.
+#[derive(Clone)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Journal").field(&self.inner.path).finish()
+    }
+}
+
+struct Inner {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+    _lock: Option<File>,
+}
+
+impl Journal {
+    /// Opens or creates `path`. `schema` is a list of steps that is only ever appended to: those not yet applied are.
+    pub fn open(path: &Path, schema: &[&str]) -> Result<Self, Error> {
+        let io = |source| Error::Io { path: path.to_owned(), source };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(io)?;
+        }
+        let lock = lock(path)?;
+        let connection = Connection::open(path).map_err(|e| translate(path, e))?;
+        let journal = Self::assemble(path.to_owned(), connection, Some(lock));
+        journal.prepare(schema)?;
+        Ok(journal)
+    }
+
+    /// A store that lives as long as the process.
+    pub fn in_memory(schema: &[&str]) -> Result<Self, Error> {
+        let path = PathBuf::from(":memory:");
+        let connection = Connection::open_in_memory().map_err(|e| translate(&path, e))?;
+        let journal = Self::assemble(path, connection, None);
+        journal.prepare(schema)?;
+        Ok(journal)
+    }
+
+    fn assemble(path: PathBuf, connection: Connection, lock: Option<File>) -> Self {
+        Self { inner: Arc::new(Inner { path, connection: Mutex::new(connection), _lock: lock }) }
+    }
+
+    /// Runs `change` in one transaction: all of it is durable when this returns, or none of it happened.
+    pub fn write<T>(&self, change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, Error> {
+        let mut connection = self.connection();
+        let run = || {
+            let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let value = change(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        run().map_err(|e| translate(&self.inner.path, e))
+    }
+
+    /// Runs queries on one consistent state.
+    pub fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        query(&self.connection()).map_err(|e| translate(&self.inner.path, e))
+    }
+
+    /// Claims the store for `owner` (such as a chain and hub), for ever: refused if it is someone else's.
+    pub fn belongs_to(&self, owner: &str) -> Result<(), Error> {
+        let found: String = self.write(|t| {
+            t.execute("INSERT OR IGNORE INTO journal_owner (id, owner) VALUES (0, ?1)", [owner])?;
+            t.query_row("SELECT owner FROM journal_owner WHERE id = 0", [], |row| row.get(0))
+        })?;
+        match found == owner {
+            true => Ok(()),
+            false => Err(Error::OtherOwner { path: self.inner.path.clone(), found, wanted: owner.to_owned() }),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A panic inside a transaction rolled it back; the connection itself stays good.
+        self.inner.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn prepare(&self, schema: &[&str]) -> Result<(), Error> {
+        self.read(|c| {
+            c.execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -2000;",
+            )
+        })?;
+        let applied: u32 = self.read(|c| c.pragma_query_value(None, "user_version", |row| row.get(0)))?;
+        let applied = applied as usize;
+        if applied > schema.len() {
+            return Err(Error::Newer { path: self.inner.path.clone(), found: applied, known: schema.len() });
+        }
+        self.write(|t| {
+            t.execute_batch("CREATE TABLE IF NOT EXISTS journal_owner (id INTEGER PRIMARY KEY, owner TEXT NOT NULL)")?;
+            schema[applied..].iter().try_for_each(|step| t.execute_batch(step))?;
+            t.pragma_update(None, "user_version", schema.len() as u32)
+        })
+    }
+}
+
+/// Holds `<path>.lock` for as long as the returned file lives; the system lets go of it when the process dies.
+fn lock(path: &Path) -> Result<File, Error> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let io = |source| Error::Io { path: path.to_owned(), source };
+    let file = File::options().create(true).truncate(false).write(true).open(PathBuf::from(name)).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(io(source)),
+    }
+}
+
+fn translate(path: &Path, error: rusqlite::Error) -> Error {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => Error::DiskFull { path },
+        _ => Error::Store { path, source: error },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEMA: &[&str] = &["CREATE TABLE t (n INTEGER NOT NULL)"];
+
+    fn count(journal: &Journal) -> u64 {
+        journal.read(|c| c.query_row("SELECT COUNT(*) FROM t", [], |r| r.get(0))).unwrap()
+    }
+
+    #[test]
+    fn what_was_written_is_there_after_reopening_and_schema_steps_apply_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/journal.db");
+        let journal = Journal::open(&path, SCHEMA).unwrap();
+        journal.write(|t| t.execute("INSERT INTO t VALUES (1)", [])).unwrap();
+        drop(journal);
+        let longer = [SCHEMA[0], "INSERT INTO t VALUES (2)"];
+        for _ in 0..2 {
+            assert_eq!(count(&Journal::open(&path, &longer).unwrap()), 2);
+        }
+        assert!(matches!(Journal::open(&path, SCHEMA), Err(Error::Newer { found: 2, known: 1, .. })));
+    }
+
+    #[test]
+    fn a_failed_change_leaves_nothing_behind() {
+        let journal = Journal::in_memory(SCHEMA).unwrap();
+        let failed = journal.write(|t| {
+            t.execute("INSERT INTO t VALUES (1)", [])?;
+            t.execute("INSERT INTO t VALUES (NULL)", [])
+        });
+        assert!(matches!(failed, Err(Error::Store { .. })));
+        assert_eq!(count(&journal), 0);
+    }
+
+    #[test]
+    fn a_second_opener_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.db");
+        let first = Journal::open(&path, SCHEMA).unwrap();
+        assert!(matches!(Journal::open(&path, SCHEMA), Err(Error::InUse { .. })));
+        drop(first);
+        Journal::open(&path, SCHEMA).unwrap();
+    }
+
+    #[test]
+    fn a_store_has_one_owner_for_ever() {
+        let journal = Journal::in_memory(SCHEMA).unwrap();
+        journal.belongs_to("chain 1").unwrap();
+        journal.belongs_to("chain 1").unwrap();
+        let refused = journal.belongs_to("chain 2").unwrap_err();
+        assert!(matches!(refused, Error::OtherOwner { .. }));
+    }
+}

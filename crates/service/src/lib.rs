@@ -1,0 +1,9 @@
+//! What every long-lived role shares: the journal that survives crashes, the HTTP edge, the clock.
+//!
+//! Knows no role and no chain. Invariant: what [`journal::Journal::write`] returned `Ok` for is on disk.
+
+pub mod clock;
+pub mod http;
+pub mod journal;
+
+pub use tokio_util::sync::CancellationToken;

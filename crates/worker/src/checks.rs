@@ -1,0 +1,78 @@
+//! What must be true before a worker takes work: a pool, a deposit, ether for gas.
+
+use crate::{Error, context::Context};
+use bourse_chain::{GasPolicy, Hub};
+use bourse_protocol::{
+    Address, U256,
+    money::Nrlc,
+    replicate::{Cause, CauseCode},
+};
+
+/// Gas that a contribution and a reveal may take together: an estimate on the safe side. The published contracts use
+/// up to 431,000 for the contribution that decides a vote of ten and 94,000 for the first reveal (gas-baseline.md),
+/// and the sender asks for 150,000 of room on each.
+pub(crate) const GAS_FOR_A_TASK: u64 = 431_000 + 94_000 + 2 * 150_000;
+
+/// Ether that one task may cost at today's price, in wei, and what the wallet has.
+#[derive(Clone, Copy, Debug)]
+struct Ether {
+    needed: U256,
+    have: U256,
+}
+
+impl Ether {
+    fn suffices(&self) -> bool {
+        self.have >= self.needed
+    }
+}
+
+/// Reads the pool, and refuses to start where no work could come or none could be done.
+///
+/// With `busy`, replicates of an earlier life wait: what they still need may be less, so money is not asked for.
+pub(crate) async fn at_start(
+    hub: &Hub,
+    wallet: Address,
+    workerpool: Address,
+    gas: &GasPolicy,
+    busy: bool,
+) -> Result<(), Error> {
+    let unknown = || Error::UnknownPool { workerpool, hub: hub.address };
+    let pool = hub.workerpool(workerpool).await?.ok_or_else(unknown)?;
+    let account = hub.account(wallet).await?;
+    let deposit = account.stake.checked_add(account.locked);
+    if !busy && deposit == Some(Nrlc::ZERO) && !pool.worker_stake_percent.is_zero() {
+        return Err(Error::NoDeposit { wallet, percent: pool.worker_stake_percent });
+    }
+    let ether = ether(hub, wallet, gas).await?;
+    let Ether { needed, have } = ether;
+    match ether.suffices() {
+        true => {}
+        false if busy => {
+            tracing::warn!(%wallet, %have, %needed, "ether is short: going on with what was begun, send ether for more");
+        }
+        false => return Err(Error::NoGas { wallet, needed, have }),
+    }
+    tracing::info!(%workerpool, owner = %pool.owner, %wallet, deposit = %account.stake, "the pool is on chain");
+    Ok(())
+}
+
+/// Whether the wallet can pay for one more task; the cause if it cannot.
+pub(crate) async fn gas_for_a_task(context: &Context) -> Result<Result<(), Cause>, bourse_chain::Error> {
+    let ether = ether(&context.hub, context.wallet, &context.config.gas).await?;
+    Ok(match ether.suffices() {
+        true => Ok(()),
+        false => {
+            let Ether { needed, have } = ether;
+            let text = Error::NoGas { wallet: context.wallet, needed, have }.to_string();
+            Err(Cause::new(CauseCode::OutOfGas, text))
+        }
+    })
+}
+
+async fn ether(hub: &Hub, wallet: Address, gas: &GasPolicy) -> Result<Ether, bourse_chain::Error> {
+    let (base, tip) = hub.client.fees().await?;
+    // Over the cap the sender waits, and pays at most the cap in the end.
+    let price = gas.fees(base, tip).map_or(gas.cap, |fees| fees.max_fee);
+    let needed = U256::from(GAS_FOR_A_TASK) * U256::from(price);
+    Ok(Ether { needed, have: hub.client.balance(wallet).await? })
+}

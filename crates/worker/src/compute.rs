@@ -1,0 +1,365 @@
+//! From an assignment to an answer: download, run, take the digest.
+//!
+//! A failure that every honest machine sees alike is an answer too (see `bourse_protocol::failure`); a failure of this
+//! machine is not. The line between the two is drawn here.
+
+use crate::{
+    context::{Context, Trouble},
+    fetch::{self, Source, Wanted},
+    folder::{Folder, OUT},
+    replicate::Terms,
+    store::Answer,
+    wasm::{self, Outcome, Report, output},
+};
+use bourse_chain::hub::App;
+use bourse_protocol::{
+    B256,
+    computed::{OutputPath, Plan},
+    failure::{self, Failure},
+    ids::ResultDigest,
+    ipfs::{Multiaddr, decode_multiaddr},
+    link::Assignment,
+    params::Params,
+    replicate::{Cause, CauseCode, Status},
+};
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The app type that this worker runs.
+pub(crate) const APP_TYPE: &str = "WASM";
+/// A server may say "not there" for so long: what was published a moment ago may not have arrived.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest pause between two tries of a download.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Most input files of one deal.
+const MAX_INPUT_FILES: usize = 64;
+/// How an output folder, or a callback, is answered for now.
+const ONE_FILE: &str =
+    "name a single file in deterministic-output-path: only that can be stored and checked by everybody";
+
+/// One run of one task.
+pub(crate) struct Run<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) assignment: &'a Assignment,
+    pub(crate) terms: &'a Terms,
+    /// Stops the run.
+    pub(crate) cancel: CancellationToken,
+}
+
+/// A file that the task needs, and what it means if it does not come.
+struct Need {
+    wanted: Wanted,
+    failed: Status,
+    unavailable: CauseCode,
+    wrong: CauseCode,
+}
+
+impl Run<'_> {
+    /// The answer, safely on disk.
+    pub(crate) async fn answer(&self) -> Result<Answer, Trouble> {
+        let folder = self.folder();
+        folder.renew().map_err(|e| Trouble::disk(folder.path(), &e))?;
+        let answer = match self.context.config.forge {
+            true => self.forge(&folder)?,
+            false => match self.honest(&folder).await {
+                Err(Trouble::Alike(status, failure)) => self.failed(&folder, status, &failure).await?,
+                other => other?,
+            },
+        };
+        folder.settle(&answer.file).map_err(|e| Trouble::disk(folder.path(), &e))?;
+        Ok(answer)
+    }
+
+    fn folder(&self) -> Folder {
+        self.context.folders.of(self.assignment.task)
+    }
+
+    async fn honest(&self, folder: &Folder) -> Result<Answer, Trouble> {
+        self.say(Status::AppDownloading).await?;
+        let (app, module) = self.app(folder).await?;
+        self.say(Status::AppDownloaded).await?;
+        self.say(Status::DataDownloading).await?;
+        let env = self.inputs(folder).await?;
+        self.say(Status::DataDownloaded).await?;
+        let args = arguments(&app, &self.terms.deal.params)?;
+        self.say(Status::Computing).await?;
+        let job = wasm::Job {
+            module: module.into(),
+            args,
+            env,
+            started_at: self.terms.deal.start_time,
+            input_dir: folder.input(),
+            output_dir: folder.output(),
+        };
+        let report = self.context.engine.run(job, self.limits(), self.cancel.clone()).await.map_err(engine_fault)?;
+        folder.keep_console(&report).map_err(|e| Trouble::disk(folder.path(), &e))?;
+        let answer = judge(folder, report).await?;
+        self.say(Status::Computed).await?;
+        Ok(answer)
+    }
+
+    /// What a liar does: no run, an answer of its own invention.
+    fn forge(&self, folder: &Folder) -> Result<Answer, Trouble> {
+        tracing::warn!(task = %self.assignment.task, "forging the result instead of computing it");
+        let text = format!(r#"{{"forged":"{}","task":"{}"}}"#, self.context.wallet, self.assignment.task);
+        let path = folder.output().join("result.json");
+        std::fs::write(&path, &text).map_err(|e| Trouble::disk(&path, &e))?;
+        Ok(Answer { digest: sha256(text.as_bytes()), file: format!("{OUT}/result.json") })
+    }
+
+    async fn failed(&self, folder: &Folder, status: Status, failure: &Failure) -> Result<Answer, Trouble> {
+        self.context.say(self.assignment.task, status, Some(failure.cause())).await.map_err(Trouble::Stop)?;
+        folder.fail(failure).map_err(|e| Trouble::disk(folder.path(), &e))?;
+        Ok(Answer { digest: sha256(&failure.write()), file: format!("{OUT}/{}", failure::FILE_NAME) })
+    }
+
+    async fn say(&self, status: Status) -> Result<(), Trouble> {
+        self.context.say(self.assignment.task, status, None).await.map_err(Trouble::Stop)
+    }
+
+    /// The category's time, and never past the moment from which no contribution is taken.
+    fn limits(&self) -> wasm::Limits {
+        let left = self.terms.contribution_deadline().saturating_sub(self.context.now());
+        let wall = Duration::from_secs(self.terms.period.min(left));
+        wasm::Limits { wall, ..self.context.config.limits.clone() }
+    }
+
+    async fn app(&self, folder: &Folder) -> Result<(App, Vec<u8>), Trouble> {
+        let failed = Status::AppDownloadFailed;
+        let address = self.terms.deal.app.pointer;
+        let Some(app) = self.context.hub.app(address).await? else {
+            return Err(here(failed, CauseCode::TaskDescriptionInvalid, format!("app {address} is in no registry")));
+        };
+        if app.kind != APP_TYPE {
+            let text = format!("app {address} is of type {:?} and this worker runs {APP_TYPE}", app.kind);
+            return Err(here(failed, CauseCode::AppTypeUnsupported, text));
+        }
+        let unavailable = CauseCode::AppDownloadFailed;
+        let source = source(&app.multiaddr).map_err(|reason| {
+            Trouble::Alike(failed, Failure::new(unavailable, format!("app {address} cannot be fetched: {reason}")))
+        })?;
+        let limit = self.context.config.limits.module_bytes as u64;
+        let wanted = Wanted { source, checksum: Some(app.checksum), limit };
+        let need = Need { wanted, failed, unavailable, wrong: CauseCode::AppBadChecksum };
+        let path = folder.path().join("app.wasm");
+        self.fetch(&need, &path).await?;
+        let module = tokio::fs::read(&path).await.map_err(|e| Trouble::disk(&path, &e))?;
+        Ok((app, module))
+    }
+
+    /// Puts dataset and input files into the input folder; returns the app's environment.
+    async fn inputs(&self, folder: &Folder) -> Result<BTreeMap<String, String>, Trouble> {
+        let mut env = environment(self.assignment, self.terms);
+        if let Some(dataset) = &self.terms.deal.dataset {
+            // The name on disk is the address, as apps know it: middleware.md §4.6.
+            let name = format!("{:#x}", dataset.pointer);
+            self.dataset(folder, &name).await?;
+            env.insert("IEXEC_DATASET_ADDRESS".into(), name.clone());
+            env.insert("IEXEC_DATASET_FILENAME".into(), name);
+        }
+        let urls = Params::read(&self.terms.deal.params).input_files;
+        let invalid = |text: String| {
+            Trouble::Alike(Status::DataDownloadFailed, Failure::new(CauseCode::TaskDescriptionInvalid, text))
+        };
+        if urls.len() > MAX_INPUT_FILES {
+            return Err(invalid(format!(
+                "{} input files are asked for and the limit is {MAX_INPUT_FILES}",
+                urls.len()
+            )));
+        }
+        env.insert("IEXEC_INPUT_FILES_NUMBER".into(), urls.len().to_string());
+        env.insert("IEXEC_INPUT_FILES_FOLDER".into(), "/iexec_in".into());
+        for (i, text) in urls.iter().enumerate() {
+            let url = text.parse::<url::Url>().ok().filter(|u| matches!(u.scheme(), "http" | "https"));
+            let url = url.ok_or_else(|| invalid(format!("input file {} is no http URL: {text}", i + 1)))?;
+            let name = format!("{:x}", Sha256::digest(text));
+            let wanted =
+                Wanted { source: Source::Http(url), checksum: None, limit: self.context.config.download_limit };
+            self.fetch(&data(wanted), &folder.input().join(&name)).await?;
+            env.insert(format!("IEXEC_INPUT_FILE_NAME_{}", i + 1), name);
+        }
+        Ok(env)
+    }
+
+    async fn dataset(&self, folder: &Folder, name: &str) -> Result<(), Trouble> {
+        let failed = Status::DataDownloadFailed;
+        let Some(resource) = &self.terms.deal.dataset else { return Ok(()) };
+        let address = resource.pointer;
+        let Some(dataset) = self.context.hub.dataset(address).await? else {
+            let text = format!("dataset {address} is in no registry");
+            return Err(here(failed, CauseCode::TaskDescriptionInvalid, text));
+        };
+        let source = source(&dataset.multiaddr).map_err(|reason| {
+            let text = format!("dataset {address} cannot be fetched: {reason}");
+            Trouble::Alike(failed, Failure::new(CauseCode::DatasetDownloadFailed, text))
+        })?;
+        let checksum = (dataset.checksum != B256::ZERO).then_some(dataset.checksum);
+        let wanted = Wanted { source, checksum, limit: self.context.config.download_limit };
+        self.fetch(&data(wanted), &folder.input().join(name)).await
+    }
+
+    /// Tries until it is there, or will not come, or comes too late to be of use.
+    async fn fetch(&self, need: &Need, target: &std::path::Path) -> Result<(), Trouble> {
+        let mut services = self.context.services.clone();
+        let (began, mut pause) = (Instant::now(), Duration::from_millis(500));
+        loop {
+            let gateway = services.borrow_and_update().as_ref().map(|s| s.gateway_url.clone());
+            let error = tokio::select! {
+                () = self.cancel.cancelled() => return Err(Trouble::Cancelled),
+                fetched = self.context.files.fetch(gateway.as_deref(), &need.wanted, target) => match fetched {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error,
+                },
+            };
+            let late = self.context.now() >= self.terms.contribution_deadline();
+            match &error {
+                fetch::Error::Temporary { .. } if !late => {}
+                fetch::Error::Absent { .. } if !late && began.elapsed() < PATIENCE => {}
+                fetch::Error::Temporary { .. } | fetch::Error::Absent { .. } | fetch::Error::Unwanted { .. } => {
+                    return Err(here(need.failed, need.unavailable, error.to_string()));
+                }
+                fetch::Error::WrongChecksum { .. } => {
+                    return Err(Trouble::Alike(need.failed, Failure::new(need.wrong, error.to_string())));
+                }
+                fetch::Error::Disk { path, source } => return Err(Trouble::disk(path, source)),
+            }
+            tracing::warn!(task = %self.assignment.task, %error, "download fails; trying again");
+            tokio::select! {
+                () = self.cancel.cancelled() => return Err(Trouble::Cancelled),
+                _ = services.changed(), if gateway.is_none() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+fn data(wanted: Wanted) -> Need {
+    Need {
+        wanted,
+        failed: Status::DataDownloadFailed,
+        unavailable: CauseCode::DatasetDownloadFailed,
+        wrong: CauseCode::DatasetBadChecksum,
+    }
+}
+
+fn here(status: Status, code: CauseCode, evidence: impl Into<String>) -> Trouble {
+    Trouble::Here(status, Cause::new(code, evidence))
+}
+
+/// Where an asset's bytes are read, or why nobody could.
+fn source(multiaddr: &[u8]) -> Result<Source, String> {
+    match decode_multiaddr(multiaddr).map_err(|e| e.to_string())? {
+        Multiaddr::Ipfs(cid) => Ok(Source::Ipfs(cid)),
+        Multiaddr::Http(text) => text.parse().map(Source::Http).map_err(|e| format!("{text:?} is no URL: {e}")),
+        Multiaddr::Other(text) => Err(format!("its multiaddr {text:?} is neither /ipfs/<cid> nor a URL")),
+    }
+}
+
+/// The command line: the app's name, then the arguments of the request.
+fn arguments(app: &App, params: &str) -> Result<Vec<String>, Trouble> {
+    let invalid =
+        |text: String| Trouble::Alike(Status::ComputeFailed, Failure::new(CauseCode::TaskDescriptionInvalid, text));
+    let args = Params::read(params).argv().map_err(|e| invalid(e.to_string()))?;
+    let args: Vec<_> = std::iter::once(app.name.clone()).chain(args).collect();
+    match args.iter().any(|arg| arg.contains('\0')) {
+        true => Err(invalid("an argument holds a zero character".into())),
+        false => Ok(args),
+    }
+}
+
+/// What the app is told about its task: middleware.md §4.7.
+fn environment(assignment: &Assignment, terms: &Terms) -> BTreeMap<String, String> {
+    let deal = &terms.deal;
+    [
+        ("IEXEC_DEAL_ID", deal.id.to_string()),
+        ("IEXEC_TASK_ID", assignment.task.to_string()),
+        ("IEXEC_TASK_INDEX", assignment.index.to_string()),
+        ("IEXEC_IN", "/iexec_in".into()),
+        ("IEXEC_OUT", "/iexec_out".into()),
+        ("IEXEC_BOT_SIZE", deal.bot_size.to_string()),
+        ("IEXEC_BOT_FIRST_INDEX", deal.bot_first.to_string()),
+        ("IEXEC_BOT_TASK_INDEX", assignment.index.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+/// What a run amounts to.
+async fn judge(folder: &Folder, report: Report) -> Result<Answer, Trouble> {
+    match report.outcome {
+        Outcome::Exited { code } => ended(folder, code, &report.stderr.text()).await,
+        Outcome::Trapped { .. }
+        | Outcome::OutOfFuel { .. }
+        | Outcome::OutOfMemory { .. }
+        | Outcome::OutputTooLarge { .. }
+        | Outcome::InvalidModule { .. } => Err(app_failed(report.outcome.to_string(), &report.stderr.text())),
+        Outcome::TimedOut { .. } => {
+            Err(here(Status::ComputeFailed, CauseCode::AppComputeTimeout, report.outcome.to_string()))
+        }
+        Outcome::Cancelled => Err(Trouble::Cancelled),
+    }
+}
+
+/// An app that ended by itself is judged by what it left, whatever its exit code.
+async fn ended(folder: &Folder, code: i32, stderr: &str) -> Result<Answer, Trouble> {
+    let out = folder.output();
+    let read = tokio::task::spawn_blocking(move || output::Output::read(&out)).await;
+    match read.map_err(|e| here(Status::Failed, CauseCode::Unknown, format!("reading the output failed: {e}")))? {
+        Ok(output) => {
+            let file = match &output.plan {
+                Plan::Output(path) => single_file(folder, path),
+                Plan::Callback(_) => None,
+            };
+            let file = file.ok_or_else(|| {
+                Trouble::Alike(Status::ComputeFailed, Failure::new(CauseCode::DeterminismHashNotFound, ONE_FILE))
+            })?;
+            Ok(Answer { digest: output.digest, file })
+        }
+        Err(output::Error::App(error)) if code == 0 => {
+            let failure = Failure::new(CauseCode::DeterminismHashNotFound, with_last_words(error.to_string(), stderr));
+            Err(Trouble::Alike(Status::ComputeFailed, failure))
+        }
+        Err(output::Error::App(error)) => Err(app_failed(format!("app ended with exit code {code}: {error}"), stderr)),
+        Err(output::Error::Io { path, source }) => Err(Trouble::disk(&path, &source)),
+    }
+}
+
+fn app_failed(what: String, stderr: &str) -> Trouble {
+    let failure = Failure::new(CauseCode::AppComputeFailed, with_last_words(what, stderr));
+    Trouble::Alike(Status::ComputeFailed, failure)
+}
+
+/// What the app printed last tells its user most. It is the same everywhere, like all that the app does.
+fn with_last_words(what: String, stderr: &str) -> String {
+    match stderr.lines().rev().find(|line| !line.trim().is_empty()) {
+        Some(line) => format!("{what}; it said: {}", line.trim().chars().take(200).collect::<String>()),
+        None => what,
+    }
+}
+
+/// The path of the result below the task's folder, if it is one file.
+fn single_file(folder: &Folder, path: &OutputPath) -> Option<String> {
+    let file: Vec<_> = std::iter::once(OUT).chain(path.components().iter().map(String::as_str)).collect();
+    let file = file.join("/");
+    std::fs::symlink_metadata(folder.path().join(&file)).ok()?.is_file().then_some(file)
+}
+
+fn engine_fault(error: wasm::Error) -> Trouble {
+    match &error {
+        wasm::Error::Folder { path, source } | wasm::Error::Output { path, source } => Trouble::disk(path, source),
+        wasm::Error::DiskFull => Trouble::disk(std::path::Path::new(""), &std::io::ErrorKind::StorageFull.into()),
+        wasm::Error::Engine(_) | wasm::Error::Thread(_) => {
+            here(Status::ComputeFailed, CauseCode::Unknown, error.to_string())
+        }
+    }
+}
+
+fn sha256(bytes: &[u8]) -> ResultDigest {
+    ResultDigest(B256::new(Sha256::digest(bytes).into()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! What every replicate of a worker shares, and how a replicate says where it stands.
+
+use crate::{Config, Error, fetch::Fetcher, folder::Folders, store::Store, wasm};
+use bourse_chain::{Hub, Sender};
+use bourse_protocol::{
+    Address,
+    failure::Failure,
+    ids::TaskId,
+    link::ToScheduler,
+    replicate::{Cause, CauseCode, Status},
+};
+use std::{io, path::Path};
+use tokio::sync::{mpsc, watch};
+
+/// What the scheduler said at login: where to read, where to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Services {
+    /// Base URL of an IPFS gateway.
+    pub(crate) gateway_url: String,
+    /// Base URL of an IPFS node.
+    pub(crate) upload_url: String,
+    /// For uploads.
+    pub(crate) upload_token: String,
+}
+
+/// What every replicate shares.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) hub: Hub,
+    pub(crate) wallet: Address,
+    pub(crate) sender: Sender,
+    pub(crate) store: Store,
+    pub(crate) folders: Folders,
+    pub(crate) files: Fetcher,
+    pub(crate) http: reqwest::Client,
+    pub(crate) engine: wasm::Engine,
+    pub(crate) reports: mpsc::Sender<ToScheduler>,
+    /// Nothing before the first login.
+    pub(crate) services: watch::Receiver<Option<Services>>,
+}
+
+/// Why a step did not get where it wanted.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// Every honest machine fails in the same way: the failure is the result.
+    Alike(Status, Failure),
+    /// This machine failed: another one may do better.
+    Here(Status, Cause),
+    /// The chain could not be read. Later may be better.
+    Chain(bourse_chain::Error),
+    /// The step is not wanted any more.
+    Cancelled,
+    /// The worker cannot go on.
+    Stop(Error),
+}
+
+impl From<bourse_chain::Error> for Trouble {
+    fn from(error: bourse_chain::Error) -> Self {
+        Self::Chain(error)
+    }
+}
+
+impl From<bourse_service::journal::Error> for Trouble {
+    fn from(error: bourse_service::journal::Error) -> Self {
+        Self::Stop(error.into())
+    }
+}
+
+impl Trouble {
+    /// A disk that does not do its part.
+    pub(crate) fn disk(path: &Path, error: &io::Error) -> Self {
+        let text = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "no room left on the worker's disk: free some space or move its data directory".to_owned()
+            }
+            _ => format!("the worker's disk fails at {}: {error}", path.display()),
+        };
+        Self::Here(Status::Failed, Cause::new(CauseCode::Unknown, text))
+    }
+}
+
+impl Context {
+    /// Seconds since the epoch.
+    pub(crate) fn now(&self) -> u64 {
+        self.config.clock.seconds()
+    }
+
+    /// Notes where a replicate stands, then tells the scheduler if it listens.
+    pub(crate) async fn say(&self, task: TaskId, status: Status, cause: Option<Cause>) -> Result<(), Error> {
+        self.store.set_status(task, status, cause.as_ref())?;
+        self.report(task, status, cause).await;
+        Ok(())
+    }
+
+    /// Tells the scheduler without noting it. The link drops what it cannot deliver: a login says everything again.
+    pub(crate) async fn report(&self, task: TaskId, status: Status, cause: Option<Cause>) {
+        match &cause {
+            Some(cause) => tracing::info!(%task, %status, %cause, "replicate"),
+            None => tracing::info!(%task, %status, "replicate"),
+        }
+        // An error means that the link has ended, and the worker with it.
+        let _ = self.reports.send(ToScheduler::Report { task, status, cause }).await;
+    }
+
+    /// Keeps the chain's answer at hand for reports.
+    pub(crate) fn unreachable(error: &bourse_chain::Error) -> Cause {
+        Cause::new(CauseCode::ChainUnreachable, error.to_string())
+    }
+}

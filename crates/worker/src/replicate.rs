@@ -1,0 +1,437 @@
+//! One replicate from assignment to end: look at the chain, decide ([`crate::task`]), do, again.
+//!
+//! What must survive is in the journal before it is acted on, so a restart enters the same loop and goes on.
+
+use crate::{
+    Error, checks,
+    compute::Run,
+    context::{Context, Services, Trouble},
+    store::{Answer, Record},
+    task::{self, Next, View},
+    upload,
+};
+use bourse_chain::SendError;
+use bourse_protocol::{
+    Address, B256, Bytes,
+    abi::IHub,
+    deal::{ChainTask, Contribution, Deal, ResultLink, TaskStatus},
+    ids::{self, TaskId},
+    link::{Assignment, ToScheduler},
+    money::Nrlc,
+    replicate::{Cause, CauseCode, Status},
+    signature,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// A vote that was lost is looked at so many times less often.
+const WATCH: u32 = 15;
+/// The longest pause after something failed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// While computing, the chain is asked this often whether the answer is still wanted.
+const CHECK: Duration = Duration::from_secs(5);
+/// The chain may refuse a contribution so many times while it shows no reason.
+const MAX_REFUSALS: u32 = 5;
+/// An upload is tried so many times for one wish.
+const MAX_UPLOADS: u32 = 5;
+
+/// What the deal says, fixed for ever.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// The deal.
+    pub(crate) deal: Deal,
+    /// The category's period T, in seconds.
+    pub(crate) period: u64,
+}
+
+impl Terms {
+    /// Contributions are taken before this second.
+    pub(crate) fn contribution_deadline(&self) -> u64 {
+        self.deal.contribution_deadline(self.period)
+    }
+}
+
+/// A replicate at work.
+pub(crate) struct Replicate {
+    context: Arc<Context>,
+    task: TaskId,
+    /// Rung when something has changed.
+    bell: Arc<Notify>,
+    /// The worker stops.
+    stop: CancellationToken,
+    terms: Option<Terms>,
+    refusals: u32,
+}
+
+/// What comes after a step.
+enum Flow {
+    /// Look again at once.
+    Again,
+    /// Look again after this time, or when the bell rings.
+    Pause(Duration),
+    /// Nothing is left to do.
+    Ended,
+}
+
+/// What the chain shows.
+struct Sight {
+    now: u64,
+    stake: Nrlc,
+    task: ChainTask,
+    contribution: Contribution,
+}
+
+impl Replicate {
+    /// The replicate of `task`, which is in the journal.
+    pub(crate) fn new(context: Arc<Context>, task: TaskId, bell: Arc<Notify>, stop: CancellationToken) -> Self {
+        Self { context, task, bell, stop, terms: None, refusals: 0 }
+    }
+
+    /// Runs to its end, or until the worker stops. An error stops the worker.
+    pub(crate) async fn run(mut self) -> Result<TaskId, Error> {
+        let mut failures = 0;
+        while !self.stop.is_cancelled() {
+            let pause = match self.step().await {
+                Ok(Flow::Again) => {
+                    failures = 0;
+                    continue;
+                }
+                Ok(Flow::Pause(pause)) => {
+                    failures = 0;
+                    pause
+                }
+                Ok(Flow::Ended) => break,
+                Err(Trouble::Chain(error)) => {
+                    failures += 1;
+                    let cause = Context::unreachable(&error);
+                    tracing::warn!(task = %self.task, %cause, failures, "cannot read the chain; trying again");
+                    LONGEST_PAUSE.min(self.context.config.poll * 2u32.pow(failures.min(5)))
+                }
+                Err(Trouble::Here(status, cause)) => {
+                    self.give_up(status, cause).await?;
+                    break;
+                }
+                Err(Trouble::Alike(status, failure)) => {
+                    self.give_up(status, failure.cause()).await?;
+                    break;
+                }
+                Err(Trouble::Cancelled) => Duration::ZERO,
+                Err(Trouble::Stop(error)) => return Err(error),
+            };
+            self.rest(pause).await;
+        }
+        Ok(self.task)
+    }
+
+    async fn rest(&self, pause: Duration) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.bell.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+
+    async fn step(&mut self) -> Result<Flow, Trouble> {
+        let record = self.record()?;
+        let terms = match &self.terms {
+            Some(terms) => terms.clone(),
+            None => {
+                let terms = self.read_terms(&record.assignment).await?;
+                self.terms.insert(terms).clone()
+            }
+        };
+        let sight = self.look(&record, &terms).await?;
+        let view = View {
+            now: sight.now,
+            worker: self.context.wallet,
+            record: &record,
+            task: &sight.task,
+            contribution: &sight.contribution,
+            stake: sight.stake,
+            stake_needed: terms.deal.worker_stake,
+        };
+        let poll = self.context.config.poll;
+        match (task::next(&view), &record.answer) {
+            (Next::Compute, _) => self.compute(&record, &terms).await,
+            (Next::Contribute, Some(answer)) => self.contribute(&record, answer).await,
+            (Next::Reveal, Some(answer)) => self.reveal(&record, answer).await,
+            (Next::Upload, Some(answer)) => self.upload(answer).await,
+            (Next::Contribute | Next::Reveal | Next::Upload, None) => Ok(Flow::Pause(poll)),
+            (Next::Wait(status), _) => {
+                self.stand(&record, status, None).await?;
+                Ok(Flow::Pause(poll))
+            }
+            (Next::Watch(cause), _) => {
+                self.stand(&record, Some(Status::AbortedOnConsensusReached), Some(cause)).await?;
+                Ok(Flow::Pause(poll * WATCH))
+            }
+            (Next::End(status, cause), _) => self.end(status, cause).await,
+        }
+    }
+
+    fn record(&self) -> Result<Record, Trouble> {
+        let record = self.context.store.get(self.task)?;
+        Ok(record.expect("an open replicate is in the journal: only ended ones are forgotten"))
+    }
+
+    /// Reads the deal and checks that this worker was really asked, by the pool it works for.
+    async fn read_terms(&self, assignment: &Assignment) -> Result<Terms, Trouble> {
+        let refuse = |code, text: String| Err(Trouble::Here(Status::Failed, Cause::new(code, text)));
+        let Some(deal) = self.context.hub.deal(assignment.deal).await? else {
+            let text = format!("deal {} is not on chain", assignment.deal);
+            return refuse(CauseCode::TaskDescriptionInvalid, text);
+        };
+        let index = assignment.index.checked_sub(deal.bot_first).filter(|i| *i < deal.bot_size);
+        if index.is_none() || assignment.task != TaskId::of(assignment.deal, assignment.index) {
+            let text = format!("task {} is not part of deal {}", assignment.task, assignment.deal);
+            return refuse(CauseCode::TaskDescriptionInvalid, text);
+        }
+        let pool = self.context.config.workerpool;
+        if deal.workerpool.pointer != pool {
+            let text = format!("deal {} was made with pool {}, not {pool}", deal.id, deal.workerpool.pointer);
+            return refuse(CauseCode::TaskDescriptionInvalid, text);
+        }
+        if assignment.enclave_challenge != Address::ZERO || deal.tag.0[31] & 0x0f != 0 {
+            let text = "the task asks for an enclave and this worker has none";
+            return refuse(CauseCode::TaskDescriptionInvalid, text.into());
+        }
+        if !self.is_authorized(assignment, deal.workerpool.owner).await? {
+            let text = format!("the authorization is not signed by {}, owner of the pool", deal.workerpool.owner);
+            return refuse(CauseCode::AuthorizationInvalid, text);
+        }
+        let period = self.context.hub.period(deal.category).await?;
+        self.context.store.set_deadline(self.task, deal.final_deadline(period))?;
+        Ok(Terms { deal, period })
+    }
+
+    /// Whether the chain would take the authorization: a wallet's signature, or what a contract wallet says.
+    async fn is_authorized(&self, assignment: &Assignment, owner: Address) -> Result<bool, Trouble> {
+        let message = ids::authorization(self.context.wallet, assignment.task, assignment.enclave_challenge);
+        if signature::signed_message(owner, message, &assignment.authorization) {
+            return Ok(true);
+        }
+        let hash: B256 = bourse_chain::alloy::primitives::eip191_hash_message(message);
+        let call = IHub::verifySignatureCall { account: owner, hash, signature: assignment.authorization.clone() };
+        match self.context.hub.view(&call).await {
+            Ok(valid) => Ok(valid),
+            Err(bourse_chain::Error::Reverted(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads the chain in the order that [`View`] asks for: what is read later can only have moved on.
+    async fn look(&self, record: &Record, terms: &Terms) -> Result<Sight, Trouble> {
+        let hub = &self.context.hub;
+        let stake = match record.contribution_out {
+            false => hub.account(self.context.wallet).await?.stake,
+            true => Nrlc::ZERO,
+        };
+        let mut task = hub.task(self.task).await?;
+        if task.status == TaskStatus::Unset {
+            task.contribution_deadline = terms.contribution_deadline();
+            task.final_deadline = terms.deal.final_deadline(terms.period);
+        }
+        let contribution = hub.contribution(self.task, self.context.wallet).await?;
+        // The next block is not older than the last one, whatever this machine's clock says.
+        let now = self.context.now().max(hub.client.head().await?.timestamp);
+        Ok(Sight { now, stake, task, contribution })
+    }
+
+    async fn compute(&self, record: &Record, terms: &Terms) -> Result<Flow, Trouble> {
+        if let Err(cause) = checks::gas_for_a_task(&self.context).await? {
+            return Err(Trouble::Here(Status::OutOfGas, cause));
+        }
+        self.say(Status::Running, None).await?;
+        let cancel = self.stop.child_token();
+        let run = Run { context: &self.context, assignment: &record.assignment, terms, cancel: cancel.clone() };
+        let answer = tokio::select! {
+            answer = run.answer() => answer,
+            () = self.unwanted(terms) => Err(Trouble::Cancelled),
+        };
+        // Whatever still runs has lost its purpose.
+        cancel.cancel();
+        self.context.store.set_answer(self.task, &answer?)?;
+        Ok(Flow::Again)
+    }
+
+    /// Returns when the answer is of no use any more.
+    async fn unwanted(&self, terms: &Terms) {
+        loop {
+            self.rest(CHECK).await;
+            let aborted = self.context.store.get(self.task).ok().flatten().is_some_and(|r| r.aborted.is_some());
+            let closed = match self.context.hub.task(self.task).await {
+                Ok(task) => !matches!(task.status, TaskStatus::Unset | TaskStatus::Active),
+                Err(_) => false,
+            };
+            if aborted || closed || self.stop.is_cancelled() || self.context.now() >= terms.contribution_deadline() {
+                return;
+            }
+        }
+    }
+
+    async fn contribute(&mut self, record: &Record, answer: &Answer) -> Result<Flow, Trouble> {
+        if !record.contribution_out {
+            self.say(Status::CanContribute, None).await?;
+            self.context.store.set_contribution_out(self.task, true)?;
+        }
+        self.say(Status::Contributing, None).await?;
+        let call = IHub::contributeCall {
+            taskid: self.task.0,
+            resultHash: ids::result_hash(self.task, answer.digest),
+            resultSeal: ids::result_seal(self.context.wallet, self.task, answer.digest),
+            enclaveChallenge: record.assignment.enclave_challenge,
+            enclaveSign: Bytes::new(),
+            authorizationSign: record.assignment.authorization.clone(),
+        };
+        let name = name("contribute", self.task, record.contribute_failures);
+        match self.context.sender.send(&name, self.context.hub.address, &call).await {
+            Ok(receipt) => {
+                tracing::info!(task = %self.task, gas = receipt.gas_used, "contributed");
+                self.say(Status::Contributed, None).await?;
+                Ok(Flow::Pause(self.context.config.poll))
+            }
+            Err(SendError::Failed { revert, .. }) => {
+                tracing::warn!(task = %self.task, %revert, "the contribution was mined and failed");
+                self.context.store.contribution_failed(self.task)?;
+                Ok(Flow::Again)
+            }
+            Err(SendError::Stopped { .. }) => Err(Trouble::Cancelled),
+            Err(error) => {
+                self.context.store.set_contribution_out(self.task, false)?;
+                self.not_sent(error, Status::ContributeFailed).await
+            }
+        }
+    }
+
+    async fn reveal(&mut self, record: &Record, answer: &Answer) -> Result<Flow, Trouble> {
+        self.say(Status::Revealing, None).await?;
+        let call = IHub::revealCall { taskid: self.task.0, resultDigest: answer.digest.0 };
+        let name = name("reveal", self.task, record.reveal_failures);
+        match self.context.sender.send(&name, self.context.hub.address, &call).await {
+            Ok(receipt) => {
+                tracing::info!(task = %self.task, gas = receipt.gas_used, "revealed");
+                self.say(Status::Revealed, None).await?;
+                Ok(Flow::Pause(self.context.config.poll))
+            }
+            Err(SendError::Failed { revert, .. }) => {
+                tracing::warn!(task = %self.task, %revert, "the reveal was mined and failed");
+                self.context.store.reveal_failed(self.task)?;
+                Ok(Flow::Again)
+            }
+            Err(error) => self.not_sent(error, Status::RevealFailed).await,
+        }
+    }
+
+    /// Nothing went out: wait for what is missing, look again, and give up only where nothing is at stake.
+    async fn not_sent(&mut self, error: SendError, failed: Status) -> Result<Flow, Trouble> {
+        let pause = self.context.config.poll * 2;
+        match error {
+            SendError::Stopped { .. } => Err(Trouble::Cancelled),
+            SendError::Store(error) => Err(error.into()),
+            SendError::OutOfGas { .. } => {
+                self.say(Status::OutOfGas, Some(Cause::new(CauseCode::OutOfGas, error.to_string()))).await?;
+                Ok(Flow::Pause(pause * 2))
+            }
+            SendError::Refused { .. } | SendError::Chain { .. } | SendError::Failed { .. } => {
+                self.refusals += 1;
+                tracing::warn!(task = %self.task, %error, refusals = self.refusals, "not sent");
+                if failed == Status::ContributeFailed && self.refusals >= MAX_REFUSALS {
+                    return Err(Trouble::Here(failed, Cause::new(CauseCode::TransactionRefused, error.to_string())));
+                }
+                Ok(Flow::Pause(pause))
+            }
+        }
+    }
+
+    async fn upload(&self, answer: &Answer) -> Result<Flow, Trouble> {
+        self.say(Status::ResultUploading, None).await?;
+        match self.store_result(answer).await? {
+            Ok(link) => {
+                self.context.store.set_link(self.task, &link)?;
+                self.say(Status::ResultUploaded, None).await?;
+                let _ = self.context.reports.send(ToScheduler::Uploaded { task: self.task, link }).await;
+            }
+            Err(error) => {
+                self.context.store.set_upload_wanted(self.task, false)?;
+                let cause = Cause::new(CauseCode::ResultUploadFailed, error.to_string());
+                self.say(Status::ResultUploadFailed, Some(cause)).await?;
+            }
+        }
+        Ok(Flow::Pause(self.context.config.poll))
+    }
+
+    async fn store_result(&self, answer: &Answer) -> Result<Result<ResultLink, upload::Error>, Trouble> {
+        let file = self.context.folders.of(self.task).path().join(&answer.file);
+        let mut tries = 0;
+        loop {
+            let Services { upload_url, upload_token, .. } = self.services().await?;
+            let stored = tokio::select! {
+                () = self.stop.cancelled() => return Err(Trouble::Cancelled),
+                stored = upload::upload(&self.context.http, &upload_url, &upload_token, &file, answer.digest) => stored,
+            };
+            tries += 1;
+            match stored {
+                Ok(cid) => return Ok(Ok(ResultLink::ipfs(cid.link()))),
+                Err(error @ upload::Error::Store { .. }) if tries < MAX_UPLOADS => {
+                    tracing::warn!(task = %self.task, %error, tries, "upload fails; trying again");
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return Err(Trouble::Cancelled),
+                () = tokio::time::sleep(self.context.config.poll * 2u32.pow(tries)) => {}
+            }
+        }
+    }
+
+    /// What the scheduler named at its latest login; waits for the first.
+    async fn services(&self) -> Result<Services, Trouble> {
+        let mut services = self.context.services.clone();
+        let known = tokio::select! {
+            () = self.stop.cancelled() => return Err(Trouble::Cancelled),
+            known = services.wait_for(Option::is_some) => known.ok().and_then(|s| s.clone()),
+        };
+        known.ok_or(Trouble::Cancelled)
+    }
+
+    async fn give_up(&self, status: Status, cause: Cause) -> Result<(), Error> {
+        if !status.is_final() {
+            self.context.say(self.task, status, Some(cause.clone())).await?;
+        }
+        let last = if status.is_final() { status } else { Status::Failed };
+        match self.end(last, Some(cause)).await {
+            Err(Trouble::Stop(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    async fn end(&self, status: Status, cause: Option<Cause>) -> Result<Flow, Trouble> {
+        self.context.store.end(self.task, status, cause.as_ref())?;
+        self.context.report(self.task, status, cause).await;
+        if let Err(error) = self.context.folders.of(self.task).remove() {
+            tracing::warn!(task = %self.task, %error, "cannot remove the task's folder; the next start does");
+        }
+        Ok(Flow::Ended)
+    }
+
+    /// Says what the chain shows, once.
+    async fn stand(&self, record: &Record, status: Option<Status>, cause: Option<Cause>) -> Result<(), Trouble> {
+        match status {
+            Some(status) if status != record.status => self.say(status, cause).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn say(&self, status: Status, cause: Option<Cause>) -> Result<(), Trouble> {
+        self.context.say(self.task, status, cause).await.map_err(Trouble::Stop)
+    }
+}
+
+/// The name of a transaction: the same after a restart, another one after a failure.
+fn name(what: &str, task: TaskId, failures: u32) -> String {
+    match failures {
+        0 => format!("{what}:{task}"),
+        more => format!("{what}:{task}:{}", more + 1),
+    }
+}

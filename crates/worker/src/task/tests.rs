@@ -1,0 +1,229 @@
+use super::*;
+use crate::store::Answer;
+use bourse_protocol::{
+    B256, U256,
+    ids::{DealId, ResultDigest, TaskId},
+    link::Assignment,
+};
+use std::fmt::Write;
+
+const DIGEST: ResultDigest = ResultDigest(B256::repeat_byte(1));
+const FORGED: ResultDigest = ResultDigest(B256::repeat_byte(2));
+const STAKE: Nrlc = Nrlc(U256::from_limbs([10, 0, 0, 0]));
+
+fn id() -> TaskId {
+    TaskId::of(DealId::default(), U256::ZERO)
+}
+
+fn record() -> Record {
+    Record {
+        assignment: Assignment {
+            task: id(),
+            deal: DealId::default(),
+            index: U256::ZERO,
+            authorization: Default::default(),
+            enclave_challenge: Address::ZERO,
+        },
+        status: Status::Created,
+        cause: None,
+        answer: None,
+        contribution_out: false,
+        contribute_failures: 0,
+        reveal_failures: 0,
+        upload_wanted: false,
+        link: None,
+        aborted: None,
+        ended: false,
+    }
+}
+
+fn computed() -> Record {
+    let answer = Some(Answer { digest: DIGEST, file: "out/r".into() });
+    Record { status: Status::Computed, answer, ..record() }
+}
+
+fn contributed() -> Record {
+    Record { status: Status::Contributed, contribution_out: true, ..computed() }
+}
+
+fn aborted() -> Record {
+    let cause = Cause::new(CauseCode::ConsensusReached, "the scheduler says so");
+    Record { aborted: Some(cause), ..record() }
+}
+
+/// Contributions end at 70, reveals at 50 (consensus came early), everything at 100.
+fn task(status: TaskStatus) -> ChainTask {
+    let agreed = matches!(status, TaskStatus::Revealing | TaskStatus::Completed);
+    ChainTask {
+        id: id(),
+        status,
+        contribution_deadline: 70,
+        reveal_deadline: if agreed { 50 } else { 0 },
+        final_deadline: 100,
+        consensus: if agreed { result_hash(id(), DIGEST) } else { B256::ZERO },
+        revealed: 0,
+        winners: 0,
+        contributors: vec![],
+        digest: ResultDigest::default(),
+        results: Default::default(),
+    }
+}
+
+fn contribution(status: ContributionStatus, digest: ResultDigest) -> Contribution {
+    let result_hash = match status {
+        ContributionStatus::Unset => B256::ZERO,
+        _ => result_hash(id(), digest),
+    };
+    Contribution { status, result_hash, result_seal: B256::ZERO }
+}
+
+fn decide(now: u64, record: &Record, task: &ChainTask, contribution: &Contribution) -> Next {
+    let worker = Address::ZERO;
+    next(&View { now, worker, record, task, contribution, stake: STAKE, stake_needed: STAKE })
+}
+
+fn shown(next: &Next) -> String {
+    match next {
+        Next::Compute => "compute".into(),
+        Next::Contribute => "contribute".into(),
+        Next::Reveal => "reveal".into(),
+        Next::Upload => "upload".into(),
+        Next::Wait(None) => "wait".into(),
+        Next::Wait(Some(status)) => format!("wait as {status}"),
+        Next::Watch(cause) => format!("watch: {cause}"),
+        Next::End(status, None) => format!("end {status}"),
+        Next::End(status, Some(cause)) => format!("end {status}: {cause}"),
+    }
+}
+
+#[test]
+fn the_matrix_of_decisions_is_the_reviewed_one() {
+    use ContributionStatus::{Contributed, Proved, Rejected, Unset};
+    use TaskStatus::{Active, Completed, Failed, Revealing, Unset as NotOpen};
+    let wanted = Record { upload_wanted: true, ..contributed() };
+    let records = [
+        ("fresh", record()),
+        ("aborted", aborted()),
+        ("computed", computed()),
+        ("sent", contributed()),
+        ("upload wanted", wanted),
+    ];
+    let votes = [
+        ("no contribution", contribution(Unset, DIGEST)),
+        ("contributed", contribution(Contributed, DIGEST)),
+        ("revealed", contribution(Proved, DIGEST)),
+        ("rejected", contribution(Rejected, DIGEST)),
+    ];
+    let mut matrix = String::new();
+    for status in [NotOpen, Active, Revealing, Completed, Failed] {
+        for (vote, contribution) in &votes {
+            for (name, record) in &records {
+                writeln!(matrix, "{status:?}, {vote}, {name}").unwrap();
+                let mut before = String::new();
+                for now in [10, 50, 70, 100] {
+                    let next = shown(&decide(now, record, &task(status), contribution));
+                    if next != before {
+                        writeln!(matrix, "  from {now}: {next}").unwrap();
+                        before = next;
+                    }
+                }
+            }
+        }
+    }
+    expect_test::expect_file!["matrix.txt"].assert_eq(&matrix);
+}
+
+#[test]
+fn a_digest_is_computed_once_and_contributed() {
+    let (active, none) = (task(TaskStatus::Active), contribution(ContributionStatus::Unset, DIGEST));
+    assert_eq!(decide(10, &record(), &active, &none), Next::Compute);
+    assert_eq!(decide(10, &computed(), &active, &none), Next::Contribute);
+}
+
+#[test]
+fn the_reveal_needs_no_word_of_the_scheduler() {
+    let vote = contribution(ContributionStatus::Contributed, DIGEST);
+    assert_eq!(decide(49, &contributed(), &task(TaskStatus::Revealing), &vote), Next::Reveal);
+    let aborted = Record { aborted: aborted().aborted, ..contributed() };
+    assert_eq!(decide(49, &aborted, &task(TaskStatus::Revealing), &vote), Next::Reveal);
+}
+
+#[test]
+fn a_contribution_that_may_be_out_is_seen_to_its_end_whatever_the_scheduler_wants() {
+    let none = contribution(ContributionStatus::Unset, DIGEST);
+    let record = Record { aborted: aborted().aborted, ..contributed() };
+    for status in [TaskStatus::Active, TaskStatus::Revealing] {
+        assert_eq!(decide(10, &record, &task(status), &none), Next::Contribute);
+    }
+}
+
+#[test]
+fn a_lost_vote_is_watched_because_a_reopened_task_may_still_need_it() {
+    let lost = contribution(ContributionStatus::Contributed, FORGED);
+    let answer = Some(Answer { digest: FORGED, file: "out/r".into() });
+    let record = Record { answer, ..contributed() };
+    assert!(matches!(decide(10, &record, &task(TaskStatus::Revealing), &lost), Next::Watch(_)));
+    let reopened = task(TaskStatus::Active);
+    assert_eq!(decide(55, &record, &reopened, &lost), Next::Wait(Some(Status::Contributed)));
+    let paid = decide(60, &record, &task(TaskStatus::Completed), &lost);
+    assert_eq!(
+        shown(&paid),
+        "end ABORTED_ON_CONSENSUS_REACHED: the others agreed on another result: the stake is lost"
+    );
+}
+
+#[test]
+fn a_contribution_of_another_life_is_left_alone() {
+    let vote = contribution(ContributionStatus::Contributed, FORGED);
+    for record in [record(), computed()] {
+        let Next::End(status, Some(cause)) = decide(10, &record, &task(TaskStatus::Active), &vote) else {
+            panic!("goes on")
+        };
+        assert_eq!(status, Status::CantContributeSinceContributionAlreadySet);
+        assert_eq!(cause.code, CauseCode::ContributionAlreadySet);
+    }
+}
+
+#[test]
+fn a_stake_that_is_too_low_says_what_is_missing() {
+    let (active, none) = (task(TaskStatus::Active), contribution(ContributionStatus::Unset, DIGEST));
+    let record = record();
+    let view = View {
+        now: 10,
+        worker: Address::ZERO,
+        record: &record,
+        task: &active,
+        contribution: &none,
+        stake: Nrlc(U256::from(1)),
+        stake_needed: Nrlc::rlc(3),
+    };
+    let Next::End(status, Some(cause)) = next(&view) else { panic!("goes on") };
+    assert_eq!((status, cause.code), (Status::CantContributeSinceStakeTooLow, CauseCode::StakeTooLow));
+    assert!(cause.evidence.contains("0.000000001 RLC free and the stake is 3 RLC"), "{cause}");
+    let sent = contributed();
+    assert_eq!(next(&View { record: &sent, ..view }), Next::Contribute, "our own contribution may have locked it");
+}
+
+#[test]
+fn failed_transactions_are_tried_a_few_times() {
+    let (active, none) = (task(TaskStatus::Active), contribution(ContributionStatus::Unset, DIGEST));
+    let failed = |n| Record { contribute_failures: n, ..computed() };
+    assert_eq!(decide(10, &failed(MAX_ATTEMPTS - 1), &active, &none), Next::Contribute);
+    let Next::End(status, _) = decide(10, &failed(MAX_ATTEMPTS), &active, &none) else { panic!("goes on") };
+    assert_eq!(status, Status::ContributeFailed);
+
+    let (revealing, vote) = (task(TaskStatus::Revealing), contribution(ContributionStatus::Contributed, DIGEST));
+    let failed = |n| Record { reveal_failures: n, ..contributed() };
+    assert_eq!(decide(10, &failed(MAX_ATTEMPTS - 1), &revealing, &vote), Next::Reveal);
+    let Next::End(status, _) = decide(10, &failed(MAX_ATTEMPTS), &revealing, &vote) else { panic!("goes on") };
+    assert_eq!(status, Status::RevealFailed);
+}
+
+#[test]
+fn an_uploaded_result_is_not_called_revealed_again() {
+    let (revealing, vote) = (task(TaskStatus::Revealing), contribution(ContributionStatus::Proved, DIGEST));
+    for status in [Status::ResultUploaded, Status::ResultUploadFailed] {
+        let record = Record { status, ..contributed() };
+        assert_eq!(decide(10, &record, &revealing, &vote), Next::Wait(None));
+    }
+}
