@@ -1,24 +1,27 @@
-//! Reading from a node: typed calls, and errors that say what the caller can do.
+//! Reading from nodes: typed calls, and errors that say what the caller can do.
+//!
+//! "Could not read" is always an error, never zero, nothing, or an old value.
 
-use crate::revert::Revert;
+use crate::{
+    health::NodeStatus,
+    nodes::{self, Nodes, Settings},
+    revert::Revert,
+};
 use alloy::{
-    consensus::{BlockHeader, Transaction},
-    eips::BlockNumberOrTag,
-    network::{BlockResponse, Ethereum, TransactionBuilder},
-    primitives::{Address, B256, Bytes, U256},
-    providers::{Provider, RootProvider},
+    consensus::Transaction,
+    eips::{BlockId, BlockNumberOrTag},
+    network::TransactionBuilder,
+    primitives::{Address, B256, Bloom, Bytes, U256},
+    providers::Provider,
     rpc::{
         client::RpcClient,
         types::{Filter, Log, TransactionReceipt, TransactionRequest},
     },
     sol_types::SolCall,
-    transports::{RpcError, TransportError, TransportErrorKind, http::Http},
+    transports::{RpcError, TransportError, http::Http},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use url::Url;
-
-/// A node that does not answer within this time is unreachable.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why something could not be read or done.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,22 @@ pub enum Error {
         node: String,
         /// Why.
         source: TransportError,
+    },
+    /// There are several nodes and none may be trusted now. Later may be better.
+    #[error("none of the {count} nodes can be used ({reasons}): see `bourse chain status`")]
+    NoGoodNode {
+        /// How many there are.
+        count: usize,
+        /// What is wrong with each.
+        reasons: String,
+    },
+    /// The block that a decision was based on is no longer part of the chain: begin again at the newest.
+    #[error("block {number} ({hash}) is no longer part of the chain: read again")]
+    BlockGone {
+        /// Its number.
+        number: u64,
+        /// Its hash.
+        hash: B256,
     },
     /// The contract refused the call.
     #[error("the contract refuses: {0}")]
@@ -64,123 +83,273 @@ impl Error {
     /// Whether the same call may succeed later without anything else changing.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::NoGoodNode { .. } | Self::BlockGone { .. } => true,
             // -32005 limit exceeded, -32603 internal error: states of the node.
             Self::Refused { code, .. } => matches!(code, -32005 | -32603),
             Self::BadUrl { .. } | Self::Reverted(_) | Self::Nonsense { .. } => false,
         }
     }
+
+    /// Whether the node does not know the method.
+    pub(crate) fn is_unknown_method(&self) -> bool {
+        matches!(self, Self::Refused { code: -32601 | -32004, .. })
+    }
 }
 
-/// The newest block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A block, as decisions name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Head {
     /// Its number.
     pub number: u64,
     /// Its hash.
     pub hash: B256,
+    /// The hash of the block before it.
+    pub parent: B256,
     /// Its time, in seconds since the epoch.
     pub timestamp: u64,
 }
 
-/// A connection to one node. Cheap to clone.
+/// A block with what else its header tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The block.
+    pub head: Head,
+    /// Wei per gas that each transaction in it burns; `None` on a chain without base fees.
+    pub base_fee: Option<u64>,
+    /// What its logs may be about.
+    pub bloom: Bloom,
+}
+
+/// What gas costs now, in wei.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Price {
+    /// A chain with base fees.
+    Market {
+        /// Base fee of the latest block.
+        base: u128,
+        /// The tip that the node suggests.
+        tip: u128,
+    },
+    /// A chain without (before EIP-1559): one price, as the node suggests it.
+    Legacy {
+        /// Wei per gas.
+        price: u128,
+    },
+}
+
+impl Price {
+    /// The network's price: base fee plus tip.
+    pub fn network(&self) -> u128 {
+        match *self {
+            Self::Market { base, tip } => base.saturating_add(tip),
+            Self::Legacy { price } => price,
+        }
+    }
+}
+
+/// A connection to one or several nodes of one chain. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
-    provider: RootProvider<Ethereum>,
-    node: String,
-    poll: Duration,
+    nodes: Arc<Nodes>,
+    name: Arc<str>,
+    /// Reads are of the state after this block.
+    at: Option<Head>,
 }
 
 impl Client {
-    /// A node over HTTP. Nothing is asked yet.
-    pub fn connect(url: &str) -> Result<Self, Error> {
-        let parsed = url.parse::<Url>().ok().filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
-        let parsed = parsed.ok_or_else(|| Error::BadUrl { url: url.into() })?;
-        let local = parsed.host_str().is_some_and(|h| h == "localhost" || h.starts_with("127."));
-        let transport = Http::with_client(bourse_service::http::client(TIMEOUT), parsed);
-        let provider = RootProvider::new(RpcClient::new(transport, local));
-        Ok(Self { provider, node: without_secrets(url), poll: Duration::from_millis(if local { 100 } else { 1000 }) })
+    /// Nodes over HTTP: one URL, or several with commas between them, the preferred first. Nothing is asked yet.
+    pub fn connect(urls: &str) -> Result<Self, Error> {
+        Self::connect_all(urls.split(','), None)
+    }
+
+    /// Nodes over HTTP, the preferred first. `depth`: how many blocks must lie above one that counts.
+    pub fn connect_all<'a>(urls: impl IntoIterator<Item = &'a str>, depth: Option<u64>) -> Result<Self, Error> {
+        let urls: Vec<(&str, Url)> =
+            urls.into_iter().map(|url| Ok((url, parse(url.trim())?))).collect::<Result<_, _>>()?;
+        if urls.is_empty() {
+            return Err(Error::BadUrl { url: String::new() });
+        }
+        let is_local = |url: &Url| url.host_str().is_some_and(|h| h == "localhost" || h.starts_with("127."));
+        let local = urls.iter().all(|(_, url)| is_local(url));
+        let settings = Settings { depth, ..if local { Settings::local() } else { Settings::remote() } };
+        let names = nodes::distinct(urls.iter().map(|(_, url)| without_secrets(url)));
+        let http = bourse_service::http::client(settings.timeout);
+        let rpc = urls.into_iter().map(|(_, url)| RpcClient::new(Http::with_client(http.clone(), url), local));
+        Ok(Self::new(names.into_iter().zip(rpc).collect(), settings))
     }
 
     /// The chain inside this process.
     pub fn in_process(rpc: RpcClient) -> Self {
-        Self { provider: RootProvider::new(rpc), node: "(embedded)".into(), poll: Duration::from_millis(20) }
+        Self::new(vec![("(embedded)".into(), rpc)], Settings::embedded())
+    }
+
+    /// Nodes by name over any transports, the preferred first. There must be one at least.
+    pub fn new(nodes: Vec<(String, RpcClient)>, settings: Settings) -> Self {
+        let nodes = Nodes::new(nodes, settings);
+        let name = nodes.name().into();
+        Self { nodes: Arc::new(nodes), name, at: None }
+    }
+
+    /// The same nodes, but every read of an account or a contract is of the state after this block, so that what is read
+    /// belongs together. If the block goes away, reads fail with [`Error::BlockGone`].
+    pub fn at(&self, block: Head) -> Self {
+        Self { at: Some(block), ..self.clone() }
+    }
+
+    /// The block that is read at, if it is fixed.
+    pub fn fixed_at(&self) -> Option<Head> {
+        self.at
     }
 
     /// How often it makes sense to ask for news.
     pub fn poll_interval(&self) -> Duration {
-        self.poll
+        self.nodes.settings.poll
     }
 
-    /// The node's address, without secrets.
+    /// The nodes' addresses, without secrets.
     pub fn node(&self) -> &str {
-        &self.node
+        &self.name
+    }
+
+    /// How the nodes do, as last seen: for metrics.
+    pub fn status(&self) -> Vec<NodeStatus> {
+        self.nodes.status()
+    }
+
+    /// Looks at all nodes now, and says how they do.
+    pub async fn probe(&self) -> Vec<NodeStatus> {
+        self.nodes.probe().await
+    }
+
+    /// How many blocks must lie above one that counts.
+    ///
+    /// Where it is not configured: 0 on our own chain and on development chains (which make blocks only when a transaction
+    /// comes, so that the next one may never come), 1 elsewhere.
+    pub async fn depth(&self) -> Result<u64, Error> {
+        if let Some(depth) = self.nodes.settings.depth.or(self.nodes.depth.get().copied()) {
+            return Ok(depth);
+        }
+        let version = match self.nodes.ask(|node| async move { node.get_client_version().await }).await {
+            Ok(version) => version,
+            Err(error) if error.is_unknown_method() => String::new(),
+            Err(error) => return Err(error),
+        };
+        let embedded = version.starts_with("devchain/") || self.chain_id().await? == 31337;
+        Ok(*self.nodes.depth.get_or_init(|| u64::from(!embedded)))
     }
 
     /// The chain's id.
     pub async fn chain_id(&self) -> Result<u64, Error> {
-        self.provider.get_chain_id().await.map_err(|e| self.error(e))
+        self.nodes.ask(|node| async move { node.get_chain_id().await }).await
     }
 
-    /// The newest block.
+    /// The newest block, or the one that is read at.
     pub async fn head(&self) -> Result<Head, Error> {
-        self.block(BlockNumberOrTag::Latest).await?.ok_or_else(|| self.nonsense("its latest block"))
+        match self.at {
+            Some(head) => Ok(head),
+            None => Ok(self.header().await?.head),
+        }
+    }
+
+    /// The newest block with its header.
+    pub async fn header(&self) -> Result<Header, Error> {
+        let latest = BlockNumberOrTag::Latest;
+        let block =
+            self.nodes.ask(|node| async move { node.get_block_by_number(latest).await?.ok_or(RpcError::NullResp) });
+        Ok(nodes::header(&block.await?))
     }
 
     /// A block by number or tag; `None` if the node has none.
     pub async fn block(&self, at: BlockNumberOrTag) -> Result<Option<Head>, Error> {
-        let block = self.provider.get_block_by_number(at).await.map_err(|e| self.error(e))?;
-        Ok(block.map(|b| {
-            let header = b.header();
-            Head { number: header.number(), hash: header.hash, timestamp: header.timestamp() }
-        }))
+        Ok(self.header_at(at).await?.map(|header| header.head))
+    }
+
+    /// A block with its header by number or tag; `None` if the node has none.
+    pub async fn header_at(&self, at: BlockNumberOrTag) -> Result<Option<Header>, Error> {
+        let block = self.nodes.ask(|node| async move { node.get_block_by_number(at).await }).await?;
+        Ok(block.map(|block| nodes::header(&block)))
     }
 
     /// Calls a view.
     pub async fn call<C: SolCall>(&self, to: Address, call: &C) -> Result<C::Return, Error> {
         let request = TransactionRequest::default().with_to(to).with_input(call.abi_encode());
-        let answer = self.provider.call(request).await.map_err(|e| self.error(e))?;
+        let answer = self.read(|node, id| {
+            let request = request.clone();
+            async move { node.call(request).block(id).await }
+        });
+        let answer: Bytes = answer.await?;
         C::abi_decode_returns(&answer).map_err(|_| self.nonsense(&format!("{} of {to}", C::SIGNATURE)))
     }
 
     /// Ether of an account, in wei.
     pub async fn balance(&self, of: Address) -> Result<U256, Error> {
-        self.provider.get_balance(of).await.map_err(|e| self.error(e))
+        self.read(|node, id| async move { node.get_balance(of).block_id(id).await }).await
     }
 
     /// The code at an address; empty for a plain account.
     pub async fn code(&self, at: Address) -> Result<Bytes, Error> {
-        self.provider.get_code_at(at).await.map_err(|e| self.error(e))
+        self.read(|node, id| async move { node.get_code_at(at).block_id(id).await }).await
+    }
+
+    /// How many transactions of `of` are in blocks: its next nonce if nothing waits.
+    pub async fn nonce(&self, of: Address) -> Result<u64, Error> {
+        self.read(|node, id| async move { node.get_transaction_count(of).block_id(id).await }).await
+    }
+
+    /// How many transactions of `of` are in blocks or wait, as far as the node knows.
+    pub async fn pending_nonce(&self, of: Address) -> Result<u64, Error> {
+        self.nodes.ask(|node| async move { node.get_transaction_count(of).pending().await }).await
     }
 
     /// Logs by filter.
     pub async fn logs(&self, filter: &Filter) -> Result<Vec<Log>, Error> {
-        self.provider.get_logs(filter).await.map_err(|e| self.error(e))
+        self.nodes.ask(|node| async move { node.get_logs(filter).await }).await
+    }
+
+    /// All logs of one block, from its receipts; `None` if the node does not know the block or the method.
+    pub(crate) async fn logs_by_receipts(&self, block: B256) -> Result<Option<Vec<Log>>, Error> {
+        let receipts = self.nodes.ask(|node| async move { node.get_block_receipts(BlockId::hash(block)).await }).await;
+        match receipts {
+            Ok(receipts) => {
+                Ok(receipts.map(|all| all.into_iter().flat_map(|r| r.inner.logs().to_vec()).collect::<Vec<Log>>()))
+            }
+            Err(error) if error.is_unknown_method() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What gas costs now.
+    pub async fn price(&self) -> Result<Price, Error> {
+        let base_fee = self.header().await?.base_fee;
+        self.price_after(base_fee).await
+    }
+
+    /// What gas costs after a block with this base fee.
+    pub(crate) async fn price_after(&self, base_fee: Option<u64>) -> Result<Price, Error> {
+        let gas_price = || self.nodes.ask(|node| async move { node.get_gas_price().await });
+        let Some(base) = base_fee.map(u128::from) else { return Ok(Price::Legacy { price: gas_price().await? }) };
+        match self.nodes.ask(|node| async move { node.get_max_priority_fee_per_gas().await }).await {
+            Ok(tip) => Ok(Price::Market { base, tip }),
+            // A node that knows base fees but suggests no tips: what its price has above the base fee.
+            Err(error) if error.is_unknown_method() => {
+                Ok(Price::Market { base, tip: gas_price().await?.saturating_sub(base) })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Base fee of the latest block and the suggested tip, in wei per gas. Without a base fee (a legacy chain) it is zero
     /// and the tip is the whole price.
     pub async fn fees(&self) -> Result<(u128, u128), Error> {
-        let block = self.provider.get_block_by_number(BlockNumberOrTag::Latest).await.map_err(|e| self.error(e))?;
-        let header = block.ok_or_else(|| self.nonsense("its latest block"))?;
-        match header.header().base_fee_per_gas() {
-            Some(base) => {
-                let tip = self.provider.get_max_priority_fee_per_gas().await.map_err(|e| self.error(e))?;
-                Ok((u128::from(base), tip))
-            }
-            None => Ok((0, self.provider.get_gas_price().await.map_err(|e| self.error(e))?)),
-        }
+        Ok(match self.price().await? {
+            Price::Market { base, tip } => (base, tip),
+            Price::Legacy { price } => (0, price),
+        })
     }
 
     /// The network's price of gas in wei: base fee of the latest block plus suggested tip.
     pub async fn gas_price(&self) -> Result<U256, Error> {
-        let (base, tip) = self.fees().await?;
-        Ok(U256::from(base.saturating_add(tip)))
-    }
-
-    /// How many transactions of `of` are in blocks: its next nonce if nothing waits.
-    pub async fn nonce(&self, of: Address) -> Result<u64, Error> {
-        self.provider.get_transaction_count(of).await.map_err(|e| self.error(e))
+        Ok(U256::from(self.price().await?.network()))
     }
 
     /// Gas that a call would take now; a refusal is [`Error::Reverted`].
@@ -190,60 +359,114 @@ impl Client {
             Some(to) => request.set_to(to),
             None => request.set_create(),
         }
-        self.provider.estimate_gas(request).await.map_err(|e| self.error(e))
+        let estimate = self.nodes.ask(|node| {
+            let request = request.clone();
+            async move { node.estimate_gas(request).await }
+        });
+        estimate.await
     }
 
-    /// Hands a signed transaction to the node.
+    /// Hands a signed transaction to all nodes; succeeds if one takes it.
     pub async fn broadcast(&self, raw: &[u8]) -> Result<B256, Error> {
-        let pending = self.provider.send_raw_transaction(raw).await.map_err(|e| self.error(e))?;
-        Ok(*pending.tx_hash())
+        let hash = self.nodes.tell(|node| async move { node.send_raw_transaction(raw).await.map(|p| *p.tx_hash()) });
+        hash.await
     }
 
     /// The receipt of a transaction; `None` while it is in no block.
     pub async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, Error> {
-        self.provider.get_transaction_receipt(hash).await.map_err(|e| self.error(e))
+        self.nodes.ask(|node| async move { node.get_transaction_receipt(hash).await }).await
     }
 
     /// The input of a transaction, and whom it calls; `None` if the node does not know it.
     pub async fn input(&self, hash: B256) -> Result<Option<(Option<Address>, Bytes)>, Error> {
-        let transaction = self.provider.get_transaction_by_hash(hash).await.map_err(|e| self.error(e))?;
+        let transaction = self.nodes.ask(|node| async move { node.get_transaction_by_hash(hash).await }).await?;
         Ok(transaction.map(|t| (t.to(), t.input().clone())))
+    }
+
+    /// The transaction of `of` with this nonce, if it is in one of the last blocks up to `head`: its hash and gas limit.
+    pub(crate) async fn transaction_at(
+        &self,
+        of: Address,
+        nonce: u64,
+        head: Head,
+    ) -> Result<Option<(B256, u64)>, Error> {
+        let Some(block) = self.block_of_nonce(of, nonce, head).await? else { return Ok(None) };
+        let block = self.nodes.ask(|node| async move { node.get_block_by_number(block.into()).full().await }).await?;
+        let found = block.and_then(|block| {
+            let mut all = block.transactions.into_transactions();
+            all.find(|t| t.inner.signer() == of && t.nonce() == nonce)
+        });
+        Ok(found.map(|t| (*t.inner.tx_hash(), t.gas_limit())))
+    }
+
+    /// The first block after which `of` has used `nonce`; `None` if that was long ago or not yet.
+    async fn block_of_nonce(&self, of: Address, nonce: u64, head: Head) -> Result<Option<u64>, Error> {
+        let used_at = async |block: u64| -> Result<bool, Error> {
+            let count = self.nodes.ask(|node| async move { node.get_transaction_count(of).number(block).await });
+            Ok(count.await? > nonce)
+        };
+        if !used_at(head.number).await? {
+            return Ok(None);
+        }
+        let (mut used, mut step) = (head.number, 1);
+        let mut unused = loop {
+            let before = head.number.saturating_sub(step);
+            if !used_at(before).await? {
+                break before;
+            }
+            if before == 0 || step > 1 << 16 {
+                return Ok(None);
+            }
+            (used, step) = (before, step * 2);
+        };
+        while used - unused > 1 {
+            let middle = unused + (used - unused) / 2;
+            match used_at(middle).await? {
+                true => used = middle,
+                false => unused = middle,
+            }
+        }
+        Ok(Some(used))
     }
 
     /// Runs a mined transaction's call again on the state of its block, for the reason of its failure.
     pub async fn replay(&self, from: Address, to: Address, data: Bytes, block: u64) -> Revert {
         let request = TransactionRequest::default().with_from(from).with_to(to).with_input(data);
-        match self.provider.call(request).block(block.into()).await.map_err(|e| self.error(e)) {
+        let answer = self.nodes.ask(|node| {
+            let request = request.clone();
+            async move { node.call(request).block(block.into()).await }
+        });
+        match answer.await {
             Err(Error::Reverted(revert)) => revert,
             _ => Revert::default(),
         }
     }
 
-    fn nonsense(&self, what: &str) -> Error {
-        Error::Nonsense { node: self.node.clone(), what: what.into() }
+    /// Reads state: after the fixed block, or after the latest.
+    async fn read<T, F>(&self, question: impl Fn(alloy::providers::RootProvider, BlockId) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, TransportError>>,
+    {
+        match self.at {
+            Some(head) => self.nodes.ask_at(head, question).await,
+            None => self.nodes.ask(|node| question(node, BlockId::latest())).await,
+        }
     }
 
-    fn error(&self, error: TransportError) -> Error {
-        let node = self.node.clone();
-        match error {
-            RpcError::ErrorResp(payload) => match payload.as_revert_data() {
-                Some(data) => Error::Reverted(Revert { data }),
-                None if payload.code == 3 || payload.message.contains("revert") => Error::Reverted(Revert::default()),
-                None => Error::Refused { node, code: payload.code, message: payload.message.to_string() },
-            },
-            RpcError::NullResp => Error::Nonsense { node, what: "the request".into() },
-            RpcError::DeserError { .. } | RpcError::SerError(_) => Error::Nonsense { node, what: "the request".into() },
-            source @ RpcError::Transport(TransportErrorKind::HttpError(_)) => Error::Unreachable { node, source },
-            source => Error::Unreachable { node, source },
-        }
+    fn nonsense(&self, what: &str) -> Error {
+        Error::Nonsense { node: self.name.to_string(), what: what.into() }
     }
 }
 
+fn parse(url: &str) -> Result<Url, Error> {
+    let parsed = url.parse::<Url>().ok().filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+    parsed.ok_or_else(|| Error::BadUrl { url: url.into() })
+}
+
 /// The URL without what may be a key: user, password, path and query.
-fn without_secrets(url: &str) -> String {
-    let Ok(parsed) = url.parse::<Url>() else { return "(unnamed)".into() };
-    let port = parsed.port().map(|p| format!(":{p}")).unwrap_or_default();
-    format!("{}://{}{port}", parsed.scheme(), parsed.host_str().unwrap_or_default())
+fn without_secrets(url: &Url) -> String {
+    let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
+    format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or("(unnamed)"))
 }
 
 #[cfg(test)]

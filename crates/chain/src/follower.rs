@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     fn head(number: u64) -> Head {
-        Head { number, hash: B256::with_last_byte(number as u8), timestamp: 0 }
+        Head { number, hash: B256::with_last_byte(number as u8), parent: B256::ZERO, timestamp: 0 }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The hub and what it points to, as typed views.
 
-use crate::client::{Client, Error};
+use crate::client::{Client, Error, Head};
 use alloy::{
     primitives::{Address, B256, Bytes, U256},
     sol_types::{Eip712Domain, SolCall},
@@ -69,6 +69,11 @@ impl Hub {
     /// The hub at `address`.
     pub fn new(client: Client, address: Address) -> Self {
         Self { client, address }
+    }
+
+    /// The same hub, read at one block: all that is read belongs together.
+    pub fn at(&self, block: Head) -> Self {
+        Self { client: self.client.at(block), address: self.address }
     }
 
     /// A deal; `None` if there is none of that name.
