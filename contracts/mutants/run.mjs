@@ -1,42 +1,52 @@
-// Plants each defect of list.txt in a copy of the contracts and runs the tests there: node run.mjs FORGE [WORD]
-// Fails when a defect survives, does not compile, or cannot be planted. WORD selects the defects whose text contains it.
-import { spawnSync } from "node:child_process";
+// Plants the defects of list.txt, one at a time, in copies of the contracts and runs the tests there:
+//   node run.mjs FORGE           all
+//   node run.mjs FORGE --core    those marked `core`, which ./test runs
+//   node run.mjs FORGE WORD      those whose text contains WORD
+// Fails when a defect survives, does not compile, or cannot be planted. Works with what the last `forge build` left, so that a
+// defect costs the compilation of what it touches; one copy per processor.
+import { spawn } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const [forge, word = ""] = process.argv.slice(2);
-const mutants = parse(readFileSync(join(here, "list.txt"), "utf8")).filter((m) => m.what.includes(word));
-const work = mkdtempSync(join(tmpdir(), "mutants-"));
+const [forge, which = ""] = process.argv.slice(2);
+const mutants = parse(readFileSync(join(here, "list.txt"), "utf8")).filter((m) => (which === "--core" ? m.core : m.what.includes(which)));
+if (!mutants.length) throw new Error(`no defect in list.txt is called ${which}`);
+const env = { ...process.env, FOUNDRY_LINT_LINT_ON_BUILD: "false" };
+const home = mkdtempSync(join(tmpdir(), "mutants-"));
+const queue = [...mutants];
 let failures = 0;
 try {
-  for (const name of ["src", "test", "foundry.toml"]) cpSync(join(here, "..", name), join(work, name), { recursive: true });
-  if (run("test", "--no-match-path", "test/Gas.t.sol") !== 0) fail("the tests fail without any defect");
-  for (const mutant of mutants) check(mutant);
+  await Promise.all(Array.from({ length: Math.min(availableParallelism(), mutants.length) }, (_, i) => worker(join(home, String(i)))));
 } finally {
-  rmSync(work, { recursive: true, force: true });
+  rmSync(home, { recursive: true, force: true });
 }
 console.log(`${mutants.length} planted defects, ${mutants.length - failures} caught`);
 process.exit(failures ? 1 : 0);
 
-function check({ what, file, out, put }) {
-  const path = join(work, file);
+async function worker(folder) {
+  for (const name of ["src", "test", "foundry.toml", "out", "cache"]) cpSync(join(here, "..", name), join(folder, name), { recursive: true });
+  for (let next = queue.shift(); next; next = queue.shift()) await check(folder, next);
+}
+
+async function check(folder, { what, file, tests, out, put }) {
+  const path = join(folder, file);
   const source = readFileSync(path, "utf8");
   const began = Date.now();
   if (source.split(out).length !== 2) return fail(`not planted, the lines are not in ${file} exactly once: ${what}`);
   writeFileSync(path, source.replace(out, () => put));
-  const built = run("build", "--skip", "test");
-  const tested = built === 0 ? run("test", "--no-match-path", "test/Gas.t.sol", "--fail-fast") : 0;
+  const built = await run(folder, "build");
+  const tested = built === 0 ? await run(folder, "test", "--match-path", `test/${tests}.t.sol`, "--fail-fast") : 0;
   writeFileSync(path, source);
   if (built !== 0) return fail(`does not compile: ${what}`);
-  if (tested === 0) return fail(`SURVIVED: ${what}`);
+  if (tested === 0) return fail(`SURVIVED test/${tests}.t.sol: ${what}`);
   console.log(`caught in ${Math.round((Date.now() - began) / 1000)} s: ${what}`);
 }
 
-function run(...args) {
-  return spawnSync(forge, args, { cwd: work, stdio: "ignore" }).status;
+function run(cwd, ...args) {
+  return new Promise((resolve, reject) => spawn(forge, args, { cwd, env, stdio: "ignore" }).on("error", reject).on("close", resolve));
 }
 
 function fail(message) {
@@ -49,10 +59,17 @@ function parse(text) {
     .split(/\n\n+/)
     .map((block) => block.split("\n").filter((line) => line && !line.startsWith("#")))
     .filter((lines) => lines.length)
-    .map((lines) => ({
-      what: lines[0].replace(/^what /, ""),
-      file: lines[1].replace(/^file /, ""),
-      out: lines.filter((l) => l.startsWith("-")).map((l) => l.slice(1)).join("\n"),
-      put: lines.filter((l) => l.startsWith("+")).map((l) => l.slice(1)).join("\n"),
-    }));
+    .map((lines) => {
+      const word = (name) => lines.find((l) => l.startsWith(`${name} `))?.slice(name.length + 1);
+      const mutant = {
+        what: word("what"),
+        file: word("file"),
+        tests: word("tests"),
+        core: lines.includes("core"),
+        out: lines.filter((l) => l.startsWith("-")).map((l) => l.slice(1)).join("\n"),
+        put: lines.filter((l) => l.startsWith("+")).map((l) => l.slice(1)).join("\n"),
+      };
+      if (!mutant.what || !mutant.file || !mutant.tests || !mutant.out) throw new Error(`incomplete block in list.txt: ${lines[0]}`);
+      return mutant;
+    });
 }

@@ -82,7 +82,7 @@ contract CodecTest is Test {
         t.startTime = uint40(t.startTime);
         t.timeRef = uint32(t.timeRef);
         t.botFirst = uint64(t.botFirst);
-        t.botSize = uint64(t.botSize);
+        t.botSize = bound(t.botSize, 0, type(uint64).max - t.botFirst);
         t.workerStakeRatio = uint40(t.workerStakeRatio);
         t.schedulerRewardRatio = bound(t.schedulerRewardRatio, 0, 100);
         return t;

@@ -309,4 +309,141 @@ contract EscrowTest is Market {
         hub.transfer(bob, a);
         eq(hub.balanceOf(bob), 1e15, "same SRLC");
     }
+
+    // ---- any amounts, any people
+
+    /// Neither zero, nor a contract, nor anybody who has money already.
+    function newcomer(address who) internal view returns (bool) {
+        return who > address(0xffff) && who.code.length == 0 && hub.balanceOf(who) == 0 && rlc.balanceOf(who) == 0;
+    }
+
+    function testFuzz_deposits_for_others_and_withdrawals_to_others(address to, uint96[3] memory parts, uint96 out) public {
+        vm.assume(newcomer(to) && to != alice);
+        uint256[] memory amounts = new uint256[](3);
+        address[] memory targets = new address[](3);
+        uint256 sum;
+        for (uint256 i = 0; i < 3; ++i) {
+            amounts[i] = bound(parts[i], 0, 1e15);
+            targets[i] = i == 1 ? alice : to;
+            sum += amounts[i];
+        }
+        uint256 supply = hub.totalSupply();
+        give(alice, sum + amounts[0]);
+        vm.startPrank(alice);
+        check(hub.depositForArray(amounts, targets), "array");
+        check(hub.depositFor(amounts[0], to), "one");
+        vm.stopPrank();
+        eq(hub.balanceOf(to), 2 * amounts[0] + amounts[2], "target");
+        eq(hub.balanceOf(alice), amounts[1], "sender");
+        eq(hub.totalSupply(), supply + sum + amounts[0], "supply");
+        uint256 have = hub.balanceOf(to);
+        bytes memory tooMuch = abi.encodeCall(IEscrow.withdrawTo, (have + 1, bob));
+        reverts(to, address(hub), tooMuch, "", "more than there is");
+        out = uint96(bound(out, 0, have));
+        vm.prank(to);
+        check(hub.withdrawTo(out, bob), "out");
+        eq(hub.balanceOf(to), have - out, "rest");
+        eq(rlc.balanceOf(bob), out, "paid");
+        eq(rlc.balanceOf(address(hub)), hub.totalSupply(), "backed");
+    }
+
+    function testFuzz_arrays_of_different_length_are_refused(uint8 a, uint8 b) public {
+        (a, b) = (a % 5, b % 5);
+        if (a == b) ++b;
+        bytes memory data = abi.encodeCall(IEscrow.depositForArray, (new uint256[](a), new address[](b)));
+        reverts(alice, address(hub), data, text("invalid-array-length"), "lengths");
+    }
+
+    function testFuzz_recover(uint96 mistake, uint96 more, address who) public {
+        vm.assume(who != address(this));
+        mistake = uint96(bound(mistake, 0, 1e15));
+        more = uint96(bound(more, 0, 1e15));
+        fund(alice, more);
+        rlc.transfer(address(hub), mistake);
+        bytes memory call = abi.encodeCall(IEscrow.recover, ());
+        reverts(who, address(hub), call, text("Ownable: caller is not the owner"), "a stranger");
+        uint256 before = hub.balanceOf(address(this));
+        eq(hub.recover(), mistake, "exactly the difference");
+        eq(hub.balanceOf(address(this)), before + mistake, "to the owner");
+        eq(rlc.balanceOf(address(hub)), hub.totalSupply(), "nothing is left over");
+    }
+
+    /// RLC's one transaction to approve and deposit: the amount arrives, and nothing can be taken that was not approved.
+    function testFuzz_approve_and_call(uint96 amount, uint96 again, address token) public {
+        amount = uint96(bound(amount, 0, 1e15));
+        rlc.transfer(alice, amount);
+        vm.prank(alice);
+        check(rlc.approveAndCall(address(hub), amount, ""), "called");
+        eq(hub.balanceOf(alice), amount, "deposited");
+        eq(rlc.allowance(alice, address(hub)), 0, "used up");
+        bytes memory direct = abi.encodeCall(IApprovalReceiver.receiveApproval, (alice, again, token, ""));
+        if (token != address(rlc)) reverts(bob, address(hub), direct, text("wrong-token"), "another token");
+        if (again == 0) return;
+        direct = abi.encodeCall(IApprovalReceiver.receiveApproval, (alice, again, address(rlc), ""));
+        bytes memory reason = abi.encodeWithSelector(RLC.ERC20InsufficientAllowance.selector, hub, 0, again);
+        reverts(bob, address(hub), direct, reason, "nothing more is approved");
+    }
+
+    /// Data of the one transaction that is not a match of the sender's own request is refused, whatever it is.
+    function testFuzz_approve_and_call_runs_nothing_but_matches(bytes memory data) public {
+        vm.assume(data.length > 0);
+        bytes memory call = abi.encodeCall(RLC.approveAndCall, (address(hub), 0, data));
+        if (data.length < 4) return reverts(alice, address(rlc), call, "", "no selector");
+        vm.assume(bytes4(data) != IMatching.matchOrders.selector);
+        bytes memory reason = abi.encodeWithSelector(IHubEvents.UnsupportedOperation.selector, bytes4(data));
+        reverts(alice, address(rlc), call, reason, "another call");
+        data = bytes.concat(IMatching.matchOrders.selector, data);
+        vm.prank(alice);
+        (bool ok,) = address(rlc).call(abi.encodeCall(RLC.approveAndCall, (address(hub), 0, data)));
+        check(!ok, "orders that are none");
+    }
+
+    function testFuzz_transfer_from(uint96 have, uint256 allowed, uint96 amount, address spender) public {
+        vm.assume(spender != address(0));
+        have = uint96(bound(have, 0, 1e15));
+        allowed = allowed % 3 == 0 ? bound(allowed, 0, 2e15) : allowed;
+        amount = uint96(bound(amount, 0, 2e15));
+        fund(alice, have);
+        vm.prank(alice);
+        check(hub.approve(spender, allowed), "approve");
+        bytes memory call = abi.encodeCall(IStakedToken.transferFrom, (alice, bob, amount));
+        if (amount > have || amount > allowed) return reverts(spender, address(hub), call, "", "too much");
+        vm.prank(spender);
+        check(hub.transferFrom(alice, bob, amount), "transfer");
+        eq(hub.balanceOf(alice), have - amount, "alice");
+        eq(hub.balanceOf(bob), amount, "bob");
+        eq(hub.allowance(alice, spender), allowed - amount, "what is left");
+    }
+
+    function testFuzz_approve_and_call_of_srlc(uint256 amount, bytes memory data, bool answer) public {
+        Spender spender = new Spender();
+        spender.set(answer);
+        bytes memory call = abi.encodeCall(IStakedToken.approveAndCall, (address(spender), amount, data));
+        if (!answer) {
+            reverts(alice, address(hub), call, text("approval-refused"), "refused");
+            eq(hub.allowance(alice, address(spender)), 0, "undone");
+            return;
+        }
+        vm.prank(alice);
+        check(hub.approveAndCall(address(spender), amount, data), "called");
+        eq(spender.seen(), abi.encode(alice, amount, address(hub), data), "arguments");
+        eq(hub.allowance(alice, address(spender)), amount, "allowance");
+    }
+
+    function test_names_of_rlc() public view {
+        eq(rlc.name(), "iExec Network Token", "name");
+        eq(rlc.symbol(), "RLC", "symbol");
+        eq(rlc.decimals(), 9, "decimals");
+    }
+
+    /// Whatever moves, the tokens are called the same and there are as many.
+    function testFuzz_names_and_supply_stay(uint96 amount, address to) public {
+        vm.assume(to != address(0));
+        amount = uint96(bound(amount, 0, 1e15));
+        rlc.transfer(to, amount);
+        fund(alice, amount);
+        test_names_of_rlc();
+        test_metadata();
+        eq(hub.token(), address(rlc), "token");
+    }
 }

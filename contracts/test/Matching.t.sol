@@ -184,6 +184,23 @@ contract MatchingTest is Market {
         reverts(stranger, address(hub), call(o), reason, "T");
     }
 
+    /// The second deal of a request goes on where the first ended; the number of its last task must fit as well.
+    function test_a_task_number_too_wide_is_refused_at_the_match() public {
+        Orders memory o = orders(1);
+        (o.app.appprice, o.dataset.datasetprice, o.pool.workerpoolprice) = (0, 0, 0);
+        volume(o, type(uint64).max);
+        o.request.volume = 1 << 70;
+        sign(o);
+        bytes32 first = send(o);
+        eq(hub.viewTask(hub.initialize(first, type(uint64).max - 1)).idx, type(uint64).max - 1, "last of the first deal");
+        o.app.salt = o.dataset.salt = o.pool.salt = keccak256("more");
+        sign(o);
+        reverts(stranger, address(hub), call(o), fits("volume", 2 * uint256(type(uint64).max)), "second deal");
+        o.app.volume = 1;
+        sign(o);
+        reverts(stranger, address(hub), call(o), fits("volume", uint256(type(uint64).max) + 1), "one task more");
+    }
+
     function fits(string memory field, uint256 value) internal pure returns (bytes memory) {
         return abi.encodeWithSelector(IHubEvents.DoesNotFit.selector, field, value);
     }

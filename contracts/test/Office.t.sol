@@ -280,4 +280,179 @@ contract OfficeTest is Market {
         check(!hub.supportsInterface(0xffffffff), "not everything");
         check(hub.penaltyRule() == PenaltyRule.FIXED_50, "rule");
     }
+
+    // ---- any numbers, any time
+
+    /// Announced at any time, sent at any time: the call acts inside the window, once, and never else.
+    function testFuzz_a_change_acts_in_its_window_only(uint256 which, uint32 delay, uint256 when, address who, uint256 x)
+        public
+    {
+        delay = uint32(bound(delay, 1, 365 days));
+        deploy(PenaltyRule.FIXED_50, delay);
+        eq(hub.changeDelay(), delay, "delay");
+        bytes[6] memory calls = [
+            abi.encodeCall(IOffice.setTeeBroker, (who)),
+            abi.encodeCall(IOffice.setCallbackGas, (x)),
+            abi.encodeCall(IOffice.changeRegistries, (who, stranger, address(uint160(x)))),
+            abi.encodeCall(IOffice.upgradeTo, (address(new HubCore(PenaltyRule.TWO_THIRDS, extensionOf(hub.implementation()))))),
+            abi.encodeCall(IOffice.renounceOwnership, ()),
+            abi.encodeCall(IOffice.transferOwnership, (who))
+        ];
+        bytes memory call = calls[which % 6];
+        bytes32 id = hub.proposeChange(call);
+        uint256 ready = time() + delay;
+        uint256 end = ready + hub.changeWindow();
+        eq(hub.changeReadyAt(id), ready, "ready");
+        uint256 now_ =
+            [ready - 1, ready, ready + 1, end - 1, end, end + 1, bound(when >> 8, time(), end + delay)][when % 7];
+        vm.warp(now_);
+        if (now_ < ready || now_ >= end) {
+            bytes memory reason = abi.encodeWithSelector(IHubEvents.ChangeNotInWindow.selector, id, ready, end);
+            return reverts(address(this), address(hub), call, reason, "outside the window");
+        }
+        act(call);
+        eq(hub.changeReadyAt(id), 0, "used");
+        if (which % 6 == 0) eq(hub.teebroker(), who, "broker");
+        if (which % 6 == 1) eq(hub.callbackgas(), x, "gas");
+        if (which % 6 == 2) {
+            eq(hub.appregistry(), who, "apps");
+            eq(hub.datasetregistry(), stranger, "datasets");
+            eq(hub.workerpoolregistry(), address(uint160(x)), "pools");
+        }
+        if (which % 6 == 3) check(hub.penaltyRule() == PenaltyRule.TWO_THIRDS, "code");
+        if (which % 6 >= 4) eq(hub.owner(), which % 6 == 4 ? address(0) : who, "owner");
+        else reverts(address(this), address(hub), call, abi.encodeWithSelector(IHubEvents.ChangeNotProposed.selector, id), "twice");
+    }
+
+    function extensionOf(address core) internal view returns (address) {
+        return HubCore(payable(core)).extension();
+    }
+
+    function act(bytes memory call) internal {
+        (bool ok,) = address(hub).call(call);
+        check(ok, "acts");
+    }
+
+    /// Withdrawn or not yet made, an announcement changes nothing; announcing again starts the clock anew.
+    function testFuzz_announcements(bytes memory call, uint32 pause) public {
+        withDelay();
+        bytes32 id = hub.proposeChange(call);
+        eq(id, keccak256(call), "id");
+        vm.warp(time() + pause);
+        hub.proposeChange(call);
+        eq(hub.changeReadyAt(id), time() + DELAY, "anew");
+        reverts(stranger, address(hub), abi.encodeCall(IOffice.cancelChange, (id)), text(string(NOT_OWNER)), "stranger");
+        hub.cancelChange(id);
+        eq(hub.changeReadyAt(id), 0, "withdrawn");
+        bytes memory reason = abi.encodeWithSelector(IHubEvents.ChangeNotProposed.selector, id);
+        reverts(address(this), address(hub), abi.encodeCall(IOffice.cancelChange, (id)), reason, "nothing to withdraw");
+    }
+
+    /// With delay 0 the published calls act at once and hold what they were given.
+    function testFuzz_without_delay_any_value_holds_at_once(address a, address b, address c, uint256 gas_) public {
+        hub.setTeeBroker(a);
+        eq(hub.teebroker(), a, "broker");
+        hub.setCallbackGas(gas_);
+        eq(hub.callbackgas(), gas_, "gas");
+        hub.changeRegistries(a, b, c);
+        eq(hub.appregistry(), a, "apps");
+        eq(hub.datasetregistry(), b, "datasets");
+        eq(hub.workerpoolregistry(), c, "pools");
+        address core = hub.implementation();
+        if (a.code.length == 0) {
+            bytes memory none = abi.encodeWithSelector(IHubEvents.NotAContract.selector, a);
+            reverts(address(this), address(hub), abi.encodeCall(IOffice.upgradeTo, (a)), none, "no code");
+        }
+        hub.upgradeTo(core);
+        eq(hub.implementation(), core, "implementation");
+        hub.transferOwnership(a);
+        eq(hub.owner(), a, "owner");
+        vm.prank(a);
+        hub.renounceOwnership();
+        eq(hub.owner(), address(0), "nobody");
+    }
+
+    /// Nobody but the owner can use the office, with whatever arguments.
+    function testFuzz_strangers(address who, address a, uint256 n, bytes memory data) public {
+        vm.assume(who != address(this));
+        bytes memory reason = text(string(NOT_OWNER));
+        bytes[10] memory calls = [
+            abi.encodeCall(IOffice.setTeeBroker, (a)),
+            abi.encodeCall(IOffice.setCallbackGas, (n)),
+            abi.encodeCall(IOffice.changeRegistries, (a, a, a)),
+            abi.encodeCall(IOffice.upgradeTo, (a)),
+            abi.encodeCall(IOffice.renounceOwnership, ()),
+            abi.encodeCall(IOffice.createCategory, ("", "", n)),
+            abi.encodeCall(IOffice.proposeChange, (data)),
+            abi.encodeCall(IOffice.cancelChange, (bytes32(n))),
+            abi.encodeCall(IOffice.configure, (a, "", "", 9, a, a, a, a)),
+            abi.encodeWithSignature("recover()")
+        ];
+        for (uint256 i = 0; i < 10; ++i) {
+            reverts(who, address(hub), calls[i], reason, "a stranger");
+        }
+        reason = abi.encodeWithSelector(IHubEvents.NotContractOwner.selector, who, address(this));
+        reverts(who, address(hub), abi.encodeCall(IOffice.transferOwnership, (a)), reason, "a stranger");
+        reverts(who, address(hub), abi.encodeCall(IOffice.importScore, (a)), "", "nobody imports scores");
+    }
+
+    function testFuzz_configure(address[5] memory a, string memory name, string memory symbol, uint8 decimals) public {
+        IHub fresh = IHub(address(new HubProxy(hub.implementation(), stranger)));
+        vm.prank(stranger);
+        fresh.configure(a[0], name, symbol, decimals, a[1], a[2], a[3], a[4]);
+        eq(fresh.token(), a[0], "token");
+        eq(fresh.name(), name, "name");
+        eq(fresh.symbol(), symbol, "symbol");
+        eq(fresh.decimals(), decimals, "decimals");
+        eq(fresh.appregistry(), a[1], "apps");
+        eq(fresh.datasetregistry(), a[2], "datasets");
+        eq(fresh.workerpoolregistry(), a[3], "pools");
+        eq(fresh.callbackgas(), 200_000, "callback gas");
+        bytes memory again = abi.encodeCall(IOffice.configure, (a[0], "", "", 0, a[1], a[2], a[3], a[4]));
+        reverts(stranger, address(fresh), again, text("already-configured"), "twice");
+    }
+
+    /// On every chain, and at whatever time, signatures belong to this chain and this hub.
+    function testFuzz_the_domain_follows_the_chain(uint64 chain, address who) public {
+        vm.chainId(chain);
+        EIP712Domain memory d = hub.domain();
+        eq(d.chainId, chain, "chain");
+        eq(d.verifyingContract, address(hub), "contract");
+        eq(hub.eip712domain_separator(), hashing.domain(address(hub)), "separator");
+        vm.prank(who);
+        hub.updateDomainSeparator();
+        eq(hub.eip712domain_separator(), hashing.domain(address(hub)), "still");
+    }
+
+    function testFuzz_interfaces(bytes4 id) public view {
+        bool known = id == 0x01ffc9a7 || id == 0x7f5828d0;
+        check(hub.supportsInterface(id) == known, "ERC-165 and ERC-173, nothing else");
+    }
+
+    /// Constants are constants: whoever asks, whenever, and whatever the owner has set.
+    function testFuzz_constants_stay(address who, uint40 when, uint256 gas_) public {
+        hub.setCallbackGas(gas_);
+        vm.warp(when);
+        vm.startPrank(who);
+        test_constants();
+        eq(hub.pendingRecord().length, 0, "nothing pending");
+        eq(hub.changeWindow(), 14 days, "window");
+        vm.stopPrank();
+    }
+
+    function testFuzz_category_views(uint256 id, string memory name, uint256 t) public {
+        uint256 last = hub.createCategory(name, "d", t);
+        eq(hub.countCategory(), last + 1, "count");
+        id = id % 3 == 0 ? id : last;
+        if (id > last) {
+            reverts(stranger, address(hub), abi.encodeCall(IViews.viewCategory, (id)), "", "out of range");
+            bytes memory legacy = abi.encodeCall(ILegacyViews.viewCategoryABILegacy, (id));
+            return reverts(stranger, address(hub), legacy, panic(0x32), "out of range, flat");
+        }
+        Category memory c = hub.viewCategory(id);
+        (string memory n, string memory d, uint256 flat) = hub.viewCategoryABILegacy(id);
+        eq(n, c.name, "name");
+        eq(d, c.description, "description");
+        eq(flat, c.workClockTimeRef, "T");
+    }
 }

@@ -8,6 +8,10 @@ import {IHubEvents} from "../src/interfaces/IHubEvents.sol";
 import {IOrderBook} from "../src/interfaces/IOrderBook.sol";
 import {OrderHash} from "../src/libraries/OrderHash.sol";
 import {
+    AppOrder,
+    DatasetOrder,
+    WorkerpoolOrder,
+    RequestOrder,
     AppOrderOperation,
     DatasetOrderOperation,
     WorkerpoolOrderOperation,
@@ -259,5 +263,89 @@ contract OrdersTest is Market {
         check(hub.verifySignature(signer, hash, abi.encodePacked(r, s, v)), "65");
         check(hub.verifySignature(signer, hash, abi.encodePacked(r, vs)), "64");
         if (other != hash) check(!hub.verifySignature(signer, other, abi.encodePacked(r, s, v)), "another hash");
+    }
+
+    // ---- any order
+
+    /// Approved or closed by its owner or with the owner's signature, whatever the order says; by nobody else.
+    function testFuzz_manage(uint256 which, uint256 size, bytes32 salt, bool bySignature, bool close, uint256 key) public {
+        which %= 4;
+        Orders memory o = orders(1);
+        volume(o, size);
+        (o.app.salt, o.dataset.salt, o.pool.salt, o.request.salt) = (salt, salt, salt, salt);
+        address owner = vm.addr(keys()[which]);
+        bytes32 hash = orderHashes(o)[which];
+        OrderOperation op = close ? OrderOperation.CLOSE : OrderOperation.SIGN;
+        address other = vm.addr(bound(key, 1, type(uint128).max));
+        bytes[4] memory forged;
+        forged[which] = signature(bound(key, 1, type(uint128).max), hash);
+        reverts(other, address(hub), calls(o, op, forged)[which], text(string(NOT_ALLOWED)), "somebody else");
+        bytes[4] memory signs;
+        if (bySignature) signs = operationSigns(o, close ? 1 : 0);
+        (, bytes memory event_) = run(bySignature ? other : owner, calls(o, op, signs)[which]);
+        eq(event_, abi.encode(hash), "event");
+        check(!hub.verifyPresignature(other, hash), "not the other's");
+        if (close) {
+            eq(hub.viewConsumed(hash), size, "all consumed");
+            eq(hub.viewPresigned(hash), address(0), "not approved");
+            eq(hub.computeDealVolume(o.app, o.dataset, o.pool, o.request), 0, "nothing is left");
+        } else {
+            eq(hub.viewConsumed(hash), 0, "nothing consumed");
+            eq(hub.viewPresigned(hash), owner, "approved");
+            check(hub.verifyPresignature(owner, hash), "presigned");
+            check(hub.verifyPresignatureOrSignature(owner, hash, ""), "with no signature at all");
+        }
+    }
+
+    function testFuzz_verify_presignature_or_signature(uint256 key, bytes32 hash, bytes32 other) public view {
+        key = bound(key, 1, type(uint128).max);
+        address signer = vm.addr(key);
+        check(hub.verifyPresignatureOrSignature(signer, hash, signature(key, hash)), "signed");
+        check(!hub.verifyPresignature(signer, hash), "not on chain");
+        if (other != hash) check(!hub.verifyPresignatureOrSignature(signer, other, signature(key, hash)), "another hash");
+    }
+
+    function testFuzz_broadcasts(
+        AppOrder memory a,
+        DatasetOrder memory d,
+        WorkerpoolOrder memory w,
+        RequestOrder memory r,
+        address who
+    ) public {
+        vm.recordLogs();
+        vm.startPrank(who);
+        hub.broadcastAppOrder(a);
+        hub.broadcastDatasetOrder(d);
+        hub.broadcastWorkerpoolOrder(w);
+        hub.broadcastRequestOrder(r);
+        vm.stopPrank();
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        eq(logs.length, 4, "four events and nothing else");
+        eq(logs[0].data, abi.encode(a), "app order");
+        eq(logs[1].data, abi.encode(d), "dataset order");
+        eq(logs[2].data, abi.encode(w), "workerpool order");
+        eq(logs[3].data, abi.encode(r), "request order");
+    }
+
+    /// A dataset order suits a deal when the deal has all its tags but those of the framework, and no order that is used up does.
+    function testFuzz_compatibility(bytes32 dealTag, bytes32 datasetTag, uint256 size, uint256 seed) public {
+        dealTag = dealTag & ~bytes32(uint256(1));
+        Orders memory o = orders(1);
+        o.pool.tag = o.request.tag = dealTag;
+        noDataset(o);
+        sign(o);
+        bytes32 dealid = send(o);
+        if (seed % 2 == 0) datasetTag = datasetTag & dealTag | bytes32(seed & 0xe);
+        Orders memory d = orders(1);
+        d.dataset.tag = datasetTag;
+        d.dataset.volume = seed % 5 == 0 ? 0 : size;
+        address[3] memory restrictions = [address(0), stranger, requester];
+        d.dataset.requesterrestrict = restrictions[(seed >> 8) % 3];
+        d.dataset.sign = signature(datasetKey, datasetHash(d));
+        if (d.dataset.volume == 0) return incompatible(d, dealid, "Dataset order is revoked or fully consumed");
+        if ((seed >> 8) % 3 == 1) return incompatible(d, dealid, "Requester restriction not satisfied");
+        bool suits = datasetTag & ~bytes32(uint256(0xe)) & ~dealTag == 0;
+        if (!suits) return incompatible(d, dealid, "Tag compatibility not satisfied");
+        hub.assertDatasetDealCompatibility(d.dataset, dealid);
     }
 }

@@ -131,6 +131,7 @@ contract RegistryTest is Market {
         bytes memory data = abi.encodeCall(IAsset.setName, (address(1), "x"));
         reverts(stranger, app, data, text("caller is not the owner"), "asset, stranger");
         reverts(appOwner, app, data, text("Operation not supported on this chain"), "asset");
+        data = abi.encodeCall(IRegistry.setName, (address(1), "x"));
         reverts(stranger, address(apps), data, text("Ownable: caller is not the owner"), "registry, stranger");
         reverts(address(this), address(apps), data, text("Operation not supported on this chain"), "registry");
     }
@@ -292,5 +293,196 @@ contract RegistryTest is Market {
             check(apps.supportsInterface(yes[i]), "supported");
         }
         check(!apps.supportsInterface(0xffffffff), "not everything");
+    }
+
+    // ---- every getter, and any values
+
+    function test_getters() public view {
+        check(apps.initialized() && datasets.initialized() && pools.initialized(), "initialized");
+        eq(apps.previous(), address(0), "no older registry");
+        eq(apps.totalSupply(), 1, "one app");
+        eq(apps.tokenByIndex(0), uint160(app), "of all");
+        eq(apps.tokenOfOwnerByIndex(appOwner, 0), uint160(app), "of its owner");
+        eq(apps.balanceOf(appOwner), 1, "balance");
+        check(apps.master().code.length > 0, "the master has the code");
+        eq(apps.proxyCode().length, 45, "the head of a clone");
+        (address owner, uint256 stake, uint256 reward) = pools.lookup(pool);
+        eq(owner, poolOwner, "pool owner");
+        eq(stake, 30, "stake");
+        eq(reward, 1, "reward");
+        (owner, stake, reward) = pools.lookup(app);
+        check(owner == address(0) && stake == 0 && reward == 0, "not a pool");
+        eq(IApp(app).m_appName(), "app", "name");
+        eq(IApp(app).m_appType(), "WASM", "type");
+        eq(IApp(app).m_appChecksum(), bytes32(uint256(1)), "checksum");
+        eq(IApp(app).m_appMREnclave(), "", "mrenclave");
+        eq(IDataset(dataset).m_datasetName(), "dataset", "name");
+        eq(IDataset(dataset).m_datasetMultiaddr(), "/ipfs/dataset", "multiaddr");
+        eq(IDataset(dataset).m_datasetChecksum(), bytes32(uint256(2)), "checksum");
+    }
+
+    function registries() internal view returns (IRegistry[3] memory) {
+        return [IRegistry(address(apps)), IRegistry(address(datasets)), IRegistry(address(pools))];
+    }
+
+    function assets() internal view returns (address[3] memory) {
+        return [app, dataset, pool];
+    }
+
+    /// What is predicted is created, for anybody and by anybody; the same again is refused; another owner has another address.
+    function testFuzz_predictions(address owner, address by, string memory a, bytes memory b, bytes32 c) public {
+        vm.assume(owner != address(0));
+        address[3] memory want = [
+            apps.predictApp(owner, a, a, b, c, b),
+            datasets.predictDataset(owner, a, b, c),
+            pools.predictWorkerpool(owner, a)
+        ];
+        vm.startPrank(by);
+        eq(apps.createApp(owner, a, a, b, c, b), want[0], "app");
+        eq(datasets.createDataset(owner, a, b, c), want[1], "dataset");
+        eq(pools.createWorkerpool(owner, a), want[2], "pool");
+        vm.stopPrank();
+        bytes memory exists = text("Create2: Failed on deploy");
+        reverts(by, address(apps), abi.encodeCall(IAppRegistry.createApp, (owner, a, a, b, c, b)), exists, "app");
+        reverts(by, address(datasets), abi.encodeCall(IDatasetRegistry.createDataset, (owner, a, b, c)), exists, "dataset");
+        reverts(by, address(pools), abi.encodeCall(IWorkerpoolRegistry.createWorkerpool, (owner, a)), exists, "pool");
+        address another = address(uint160(owner) ^ 1);
+        check(pools.predictWorkerpool(another, a) != want[2], "another owner, another address");
+        for (uint256 i = 0; i < 3; ++i) {
+            IRegistry registry = registries()[i];
+            check(registry.isRegistered(want[i]), "registered");
+            check(!registries()[(i + 1) % 3].isRegistered(want[i]), "nowhere else");
+            eq(registry.ownerOf(uint160(want[i])), owner, "owner");
+            eq(IAsset(want[i]).owner(), owner, "says the asset");
+            eq(IAsset(want[i]).registry(), address(registry), "registry");
+        }
+        (address poolOwner_, uint256 stake, uint256 reward) = pools.lookup(want[2]);
+        check(poolOwner_ == owner && stake == 30 && reward == 1, "policies");
+    }
+
+    /// Only the owner of a registry sets its URI, hands it over, gives it up, or initializes it.
+    function testFuzz_strangers(address who, address a, string memory s) public {
+        vm.assume(who != address(this) && who != appOwner && who != datasetOwner && who != poolOwner);
+        bytes memory reason = text("Ownable: caller is not the owner");
+        for (uint256 i = 0; i < 3; ++i) {
+            address registry = address(registries()[i]);
+            uint256 id = uint160(assets()[i]);
+            address holder = IAsset(assets()[i]).owner();
+            reverts(who, registry, abi.encodeCall(IRegistry.setBaseURI, (s)), reason, "uri");
+            reverts(who, registry, abi.encodeCall(IRegistry.transferOwnership, (a)), reason, "hand over");
+            reverts(who, registry, abi.encodeCall(IRegistry.renounceOwnership, ()), reason, "give up");
+            reverts(who, registry, abi.encodeCall(IRegistry.initialize, (a)), reason, "initialize");
+            reverts(who, registry, abi.encodeCall(IRegistry.setName, (a, s)), reason, "name");
+            bytes memory asset = text("caller is not the owner");
+            reverts(who, assets()[i], abi.encodeCall(IAsset.setName, (a, s)), asset, "name of an asset");
+            bytes memory approver = abi.encodeWithSelector(IRegistry.ERC721InvalidApprover.selector, who);
+            reverts(who, registry, abi.encodeCall(IRegistry.approve, (a, id)), approver, "approve");
+            if (a == address(0)) continue;
+            bytes memory insufficient = abi.encodeWithSelector(IRegistry.ERC721InsufficientApproval.selector, who, id);
+            bytes memory take = abi.encodeCall(IRegistry.transferFrom, (holder, a, id));
+            reverts(who, registry, take, insufficient, "take");
+            take = abi.encodeWithSignature("safeTransferFrom(address,address,uint256)", holder, a, id);
+            reverts(who, registry, take, insufficient, "take safely");
+            take = abi.encodeWithSignature("safeTransferFrom(address,address,uint256,bytes)", holder, a, id, s);
+            reverts(who, registry, take, insufficient, "take safely, with data");
+        }
+        reverts(who, pool, abi.encodeCall(IWorkerpool.changePolicy, (1, 1)), text("caller is not the owner"), "policy");
+        bytes memory none = missing(uint160(who));
+        reverts(who, address(pools), abi.encodeCall(IWorkerpoolRegistry.setPolicy, (1, 1)), none, "policy of no pool");
+    }
+
+    function testFuzz_the_owner_of_a_registry(string memory base, address next, address older) public {
+        for (uint256 i = 0; i < 3; ++i) {
+            IRegistry registry = registries()[i];
+            uint256 id = uint160(assets()[i]);
+            registry.setBaseURI(base);
+            eq(registry.baseURI(), base, "base");
+            eq(registry.tokenURI(id), bytes(base).length == 0 ? "" : string.concat(base, vm.toString(id)), "uri");
+            reverts(address(this), address(registry), abi.encodeCall(IRegistry.initialize, (older)), "", "twice");
+            bytes memory names = abi.encodeCall(IRegistry.setName, (older, base));
+            reverts(address(this), address(registry), names, text("Operation not supported on this chain"), "names");
+            if (next == address(0)) continue;
+            registry.transferOwnership(next);
+            eq(registry.owner(), next, "owner");
+            vm.prank(next);
+            registry.renounceOwnership();
+            eq(registry.owner(), address(0), "nobody");
+        }
+    }
+
+    function testFuzz_an_older_registry_counts_too(address owner, string memory name, address other) public {
+        vm.assume(owner != address(0));
+        WorkerpoolRegistry freshPools = new WorkerpoolRegistry(owner);
+        check(!freshPools.initialized(), "fresh");
+        vm.prank(owner);
+        freshPools.initialize(address(pools));
+        eq(freshPools.previous(), address(pools), "previous");
+        address old = pools.createWorkerpool(owner, name);
+        check(freshPools.isRegistered(old), "the older one's");
+        check(freshPools.isRegistered(other) == pools.isRegistered(other), "and nothing else");
+        (address found,,) = freshPools.lookup(old);
+        eq(found, address(0), "its policies are in the older one");
+    }
+
+    function testFuzz_tokens_move_by_permission(address to, address operator, bytes memory data, uint256 way) public {
+        vm.assume(to > address(0xffff) && to.code.length == 0 && operator != address(0) && operator != appOwner);
+        uint256 id = uint160(app);
+        vm.prank(appOwner);
+        if (way % 2 == 0) apps.approve(operator, id);
+        else apps.setApprovalForAll(operator, true);
+        eq(apps.getApproved(id), way % 2 == 0 ? operator : address(0), "approved");
+        check(apps.isApprovedForAll(appOwner, operator) == (way % 2 == 1), "operator");
+        vm.prank(operator);
+        if ((way >> 1) % 3 == 0) apps.transferFrom(appOwner, to, id);
+        else if ((way >> 1) % 3 == 1) apps.safeTransferFrom(appOwner, to, id);
+        else apps.safeTransferFrom(appOwner, to, id, data);
+        eq(apps.ownerOf(id), to, "moved");
+        eq(IApp(app).owner(), to, "says the app");
+        eq(apps.getApproved(id), address(0), "used up");
+        eq(hub.viewApp(app).owner, to, "says the hub");
+        if (to == appOwner || operator == to) return;
+        bytes memory again = abi.encodeCall(IRegistry.transferFrom, (to, appOwner, id));
+        bytes memory reason = abi.encodeWithSelector(IRegistry.ERC721InsufficientApproval.selector, operator, id);
+        reverts(operator, address(apps), again, reason, "not the new owner's operator");
+    }
+
+    function testFuzz_interfaces(bytes4 id) public view {
+        bool known = id == 0x01ffc9a7 || id == 0x80ac58cd || id == 0x5b5e139f || id == 0x780e9d63;
+        for (uint256 i = 0; i < 3; ++i) {
+            check(registries()[i].supportsInterface(id) == known, "ERC-165, ERC-721 with metadata and enumeration");
+        }
+    }
+
+    /// Names, masters and code are what they were, whatever was created.
+    function testFuzz_names_and_code_stay(address owner, string memory name) public {
+        vm.assume(owner != address(0));
+        bytes32[3] memory hashes;
+        for (uint256 i = 0; i < 3; ++i) {
+            hashes[i] = registries()[i].proxyCodeHash();
+        }
+        apps.createApp(owner, name, "", "", 0, "");
+        datasets.createDataset(owner, name, "", 0);
+        address made = pools.createWorkerpool(owner, name);
+        eq(hub.viewWorkerpool(made).m_workerpoolDescription, name, "description");
+        eq(hub.viewDataset(dataset).owner, datasetOwner, "other assets are not touched");
+        for (uint256 i = 0; i < 3; ++i) {
+            IRegistry registry = registries()[i];
+            eq(registry.proxyCodeHash(), hashes[i], "hash");
+            eq(keccak256(registry.proxyCode()), hashes[i], "code");
+            bytes memory head = abi.encodePacked(hex"363d3d373d3d3d363d73", registry.master(), hex"5af43d82803e903d91602b57fd5bf3");
+            eq(registry.proxyCode(), head, "a clone of the master");
+            check(registry.initialized() && registry.previous() == address(0), "settings");
+            check(bytes(registry.name()).length > 0 && bytes(registry.symbol()).length > 0, "names");
+        }
+    }
+
+    function testFuzz_only_pools_store_policies(uint40 stake, uint8 reward, address who) public {
+        vm.assume(who != pool);
+        vm.prank(pool);
+        pools.setPolicy(stake, reward);
+        (, uint256 s, uint256 r) = pools.lookup(pool);
+        check(s == stake && r == reward, "stored");
+        bytes memory call = abi.encodeCall(IWorkerpoolRegistry.setPolicy, (stake, reward));
+        reverts(who, address(pools), call, missing(uint160(who)), "not a pool");
     }
 }

@@ -197,17 +197,27 @@ contract RulesTest is Market {
                 fund(worker, STAKE);
                 contribute(worker, taskid, digest(i % 16));
             }
-            bytes memory more = abi.encodeCall(
-                IWork.contribute,
-                (taskid, 0, 0, address(0), "", authorize(workers[0], taskid, address(0)))
-            );
-            bytes memory reason = abi.encodeWithSelector(IHubEvents.TooManyContributors.selector, limit);
-            reverts(workers[0], address(hub), more, reason, "one too many");
+            oneTooMany(taskid, limit);
             vm.warp(hub.viewTask(taskid).finalDeadline);
             uint256 before = gasleft();
             hub.claim(taskid);
             check(before - gasleft() < 1_500_000, "claim fits in a block");
         }
+    }
+
+    /// The limit is the last thing that is looked at: other refusals keep their reasons.
+    function oneTooMany(bytes32 taskid, uint256 limit) internal {
+        bytes memory auth = authorize(workers[0], taskid, address(0));
+        bytes memory more = abi.encodeCall(IWork.contribute, (taskid, 0, 0, address(0), "", auth));
+        bytes memory reason = abi.encodeWithSelector(IHubEvents.TooManyContributors.selector, limit);
+        reverts(workers[0], address(hub), more, reason, "one too many");
+        reverts(stranger, address(hub), more, "", "one too many and not authorized");
+        bytes memory unsigned = abi.encodeCall(IWork.contribute, (taskid, 0, 0, address(0), "", ""));
+        reverts(workers[0], address(hub), unsigned, text("invalid-signature-format"), "one too many and unsigned");
+        auth = authorize(stranger, taskid, address(0));
+        bytes memory poor = abi.encodeCall(IWork.contribute, (taskid, 0, 0, address(0), "", auth));
+        reason = text("IexecEscrow: Transfer amount exceeds balance");
+        reverts(stranger, address(hub), poor, reason, "one too many and too poor");
     }
 
     /// The last place of a task decides it: all others wrong, each with an answer of its own.

@@ -50,11 +50,12 @@ abstract contract Tasks is IWork, Escrow {
         TaskState storage task = _tasks[taskid];
         (Progress memory progress, bytes memory deal) = _openTask(task);
         require(task.contributions[msg.sender].standing == Standing.NONE);
-        if (progress.contributors >= CONTRIBUTOR_LIMIT) revert TooManyContributors(CONTRIBUTOR_LIMIT);
         _checkEnclave(deal, taskid, resultHash, resultSeal, enclaveChallenge, enclaveSign, authorizationSign);
+        _lock(msg.sender, deal.workerStake());
+        // Last of all checks: what the protocol refuses is refused with the protocol's reason.
+        if (progress.contributors >= CONTRIBUTOR_LIMIT) revert TooManyContributors(CONTRIBUTOR_LIMIT);
 
         uint256 weight = Reputation.weight(_accounts[msg.sender].score);
-        _lock(msg.sender, deal.workerStake());
         emit TaskContribute(taskid, msg.sender, resultHash);
 
         (uint256 group, bool agreed) = _count(task, progress.last, resultHash, weight, deal.trust());

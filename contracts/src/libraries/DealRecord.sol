@@ -96,8 +96,8 @@ library DealRecord {
         _fit("trust", t.trust, type(uint64).max);
         _fit("category", t.category, type(uint32).max);
         _fit("workClockTimeRef", t.timeRef, type(uint32).max);
-        _fit("botFirst", t.botFirst, type(uint64).max);
-        _fit("volume", t.botSize, type(uint64).max);
+        // The number of the last task is the widest of all: with it, the first and the count fit.
+        _fit("volume", t.botFirst + t.botSize, type(uint64).max);
         _fit("workerStakeRatio", t.workerStakeRatio, type(uint40).max);
         _fit("schedulerRewardRatio", t.schedulerRewardRatio, 100);
         bytes memory head = abi.encodePacked(uint64(t.trust), uint32(t.category), uint40(t.startTime), uint32(t.timeRef));
