@@ -95,15 +95,13 @@ pub(crate) async fn scheduler(
     stop: CancellationToken,
 ) -> eyre::Result<()> {
     let config = bourse_scheduler::Config {
-        workerpool: plan.workerpool,
-        dir: plan.dir,
         start_block: plan.start_block,
         gateway_url: plan.store_url.clone(),
         upload_url: plan.store_url,
         upload_token: plan.upload_token,
         gas: plan.gas,
-        clock: Clock::Wall,
         full_pass: FULL_PASS,
+        ..bourse_scheduler::Config::new(plan.workerpool, plan.dir)
     };
     let (service, lane) = bourse_scheduler::Service::open(config, key, hub).await?;
     let lane_stop = stop.clone();
@@ -152,7 +150,7 @@ pub(crate) async fn worker(
         ..bourse_worker::Config::new(&plan.name, url, plan.workerpool, plan.dir)
     };
     let service = bourse_worker::Service::open(config, key, hub, engine).await?;
-    jobs.spawn(async move { ("worker", service.run(stop).await.map_err(Into::into)) });
+    jobs.spawn(async move { ("worker", service.run(CancellationToken::new(), stop).await.map_err(Into::into)) });
     Ok(())
 }
 

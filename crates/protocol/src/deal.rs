@@ -209,6 +209,8 @@ pub struct Contribution {
     pub result_hash: B256,
     /// The vote, bound to the worker.
     pub result_seal: B256,
+    /// What it counts for: see [`crate::consensus::weight`].
+    pub weight: U256,
 }
 
 impl Contribution {
@@ -221,7 +223,7 @@ impl Contribution {
             3 => ContributionStatus::Rejected,
             _ => return None,
         };
-        Some(Self { status, result_hash: c.resultHash, result_seal: c.resultSeal })
+        Some(Self { status, result_hash: c.resultHash, result_seal: c.resultSeal, weight: c.weight })
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Part {
     pub weight: U256,
     /// Whether it can be told something now.
     pub connected: bool,
+    /// It takes longer than runs of this app do: it may still contribute, but is not counted on.
+    pub late: bool,
 }
 
 /// Everything that a decision about one task rests on, read at one moment.
@@ -153,7 +155,7 @@ fn needs_worker(view: &View<'_>) -> bool {
         }
     }
     let voted = |worker| view.votes.iter().any(|v| v.worker == worker);
-    let pending = view.parts.iter().filter(|p| p.status.may_still_contribute() && !voted(p.worker));
+    let pending = view.parts.iter().filter(|p| p.status.may_still_contribute() && !p.late && !voted(p.worker));
     votes.needs_more(pending.map(|p| p.weight), view.trust)
 }
 
@@ -266,7 +268,7 @@ mod tests {
     }
 
     fn part(n: u8, status: Status) -> Part {
-        Part { worker: who(n), status, weight: U256::from(2), connected: true }
+        Part { worker: who(n), status, weight: U256::from(2), connected: true, late: false }
     }
 
     fn view<'a>(now: u64, task: &'a ChainTask, votes: &'a [Vote], parts: &'a [Part]) -> View<'a> {
@@ -292,6 +294,9 @@ mod tests {
         assert_eq!(steps(&view(1, &active, &[], &parts)), []);
         parts[0].status = Status::Failed;
         assert_eq!(steps(&view(1, &active, &[], &parts)), [Step::AddWorker]);
+        parts[0].status = Status::Computing;
+        parts[0].late = true;
+        assert_eq!(steps(&view(1, &active, &[], &parts)), [Step::AddWorker], "one that is late is replaced");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Is the result that a worker uploaded the one that was agreed on? A worker's word is not enough to pay everybody.
 
 use bourse_protocol::{deal::ResultLink, ids::ResultDigest};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future::BoxFuture};
 use sha2::{Digest, Sha256};
 
 /// The largest result that is read, in bytes.
@@ -9,7 +9,7 @@ const MAX_RESULT: u64 = 1 << 30;
 
 /// Why a link is not accepted.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// Not a link into the store.
     #[error("{0:?} is not a link of the form /ipfs/<cid>")]
     NotALink(String),
@@ -39,14 +39,35 @@ pub(crate) enum Error {
     TooLarge,
 }
 
-/// Reads the result from the store and compares it with the digest on chain.
-pub(crate) async fn result(
-    http: &reqwest::Client,
-    gateway: &str,
-    link: &ResultLink,
-    agreed: ResultDigest,
-) -> Result<(), Error> {
-    let location = link.location.clone();
+/// Where results lie: a gateway over HTTP, or a simulation's.
+pub trait Results: std::fmt::Debug + Send + Sync {
+    /// The digest of the bytes under `link`.
+    fn digest(&self, link: ResultLink) -> BoxFuture<'static, Result<ResultDigest, Error>>;
+}
+
+/// An IPFS gateway.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) http: reqwest::Client,
+    /// Its base URL.
+    pub(crate) url: String,
+}
+
+impl Results for Gateway {
+    fn digest(&self, link: ResultLink) -> BoxFuture<'static, Result<ResultDigest, Error>> {
+        let (http, url) = (self.http.clone(), self.url.clone());
+        Box::pin(async move { read(&http, &url, link).await })
+    }
+}
+
+/// Compares the result under `link` with the digest on chain.
+pub(crate) async fn result(results: &dyn Results, link: &ResultLink, agreed: ResultDigest) -> Result<(), Error> {
+    let found = results.digest(link.clone()).await?;
+    if found == agreed { Ok(()) } else { Err(Error::Mismatch { location: link.location.clone(), found, agreed }) }
+}
+
+async fn read(http: &reqwest::Client, gateway: &str, link: ResultLink) -> Result<ResultDigest, Error> {
+    let location = link.location;
     let cid = location.strip_prefix("/ipfs/").filter(|cid| cid.bytes().all(|b| b.is_ascii_alphanumeric()));
     if link.storage != "ipfs" || cid.is_none_or(str::is_empty) {
         return Err(Error::NotALink(location));
@@ -64,6 +85,5 @@ pub(crate) async fn result(
         }
         hash.update(&chunk);
     }
-    let found = ResultDigest(bourse_protocol::B256::from_slice(&hash.finalize()));
-    if found == agreed { Ok(()) } else { Err(Error::Mismatch { location, found, agreed }) }
+    Ok(ResultDigest(bourse_protocol::B256::from_slice(&hash.finalize())))
 }

@@ -4,18 +4,27 @@
 //! there. Events only wake it; what to do is decided by [`bourse_protocol::task::steps`] from one view of the task.
 
 mod check;
+mod crew;
 mod http;
 mod link;
 mod pool;
+mod queue;
+mod runs;
 mod service;
 mod store;
 
+pub use check::{Error as ResultError, Results};
+pub use crew::Floor;
+pub use link::Door;
 pub use service::Service;
 
 use bourse_chain::GasPolicy;
-use bourse_protocol::Address;
+use bourse_protocol::{Address, B256, link::Backoff};
 use bourse_service::{clock::Clock, journal};
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+/// The steps of the store's schema, for who opens the journal beforehand.
+pub const SCHEMA: &[&str] = store::SCHEMA;
 
 /// How a pool is run.
 #[derive(Clone, Debug)]
@@ -38,6 +47,35 @@ pub struct Config {
     pub clock: Clock,
     /// All open tasks are compared with the chain this often, whatever the events say.
     pub full_pass: Duration,
+    /// Wallets that may work for the pool; everybody if there is no list.
+    pub allowed: Option<BTreeSet<Address>>,
+    /// The least machine that gets work.
+    pub floor: Floor,
+    /// How workers reconnect.
+    pub reconnect: Backoff,
+    /// Bytes that nobody can guess, fresh at each start: the challenges of logins derive from them.
+    pub secret: B256,
+}
+
+impl Config {
+    /// The usual ways of a pool: open to everybody, with wall time.
+    pub fn new(workerpool: Address, dir: PathBuf) -> Self {
+        Self {
+            workerpool,
+            dir,
+            start_block: 0,
+            gateway_url: String::new(),
+            upload_url: String::new(),
+            upload_token: String::new(),
+            gas: GasPolicy::default(),
+            clock: Clock::Wall,
+            full_pass: Duration::from_secs(30),
+            allowed: None,
+            floor: Floor::default(),
+            reconnect: Backoff::default(),
+            secret: link::secret(),
+        }
+    }
 }
 
 /// Why a scheduler stops or does not start.

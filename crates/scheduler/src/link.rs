@@ -1,147 +1,347 @@
-//! The workers' WebSocket: login, then messages both ways. One task per connection; a slow worker hurts only itself.
+//! The workers' link: login, then a session of numbered messages. One task per connection; a slow or hostile worker
+//! hurts only itself: size, rate, queue and the time of every step are bounded.
 
-use axum::{
-    extract::{
-        State,
-        ws::{Message, WebSocket, WebSocketUpgrade},
-    },
-    response::Response,
-};
+mod bucket;
+mod websocket;
+
+use crate::crew::Admission;
 use bourse_protocol::{
     Address, B256,
-    link::{self, Capabilities, ToScheduler, ToWorker},
+    link::{self, Capabilities, Frame, Greeting, Heard, Login, Resume, Session, ToScheduler, ToWorker},
     signature,
 };
-use std::time::Duration;
-use tokio::sync::mpsc;
+use bourse_service::{
+    clock::Clock,
+    wire::{Broken, Wire},
+};
+use bucket::Bucket;
+use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::timeout,
+};
 use tracing::debug;
+pub(crate) use websocket::upgrade;
 
-/// Messages that may wait for one worker; one more and its connection is closed.
-const QUEUE: usize = 256;
-/// A login that takes longer is dropped.
-const LOGIN: Duration = Duration::from_secs(10);
+/// Messages that may wait for one worker's connection; one more and it is closed.
+pub(crate) const QUEUE: usize = 256;
+/// Each step of a login, and each message that is sent, must end within this time.
+const STEP: Duration = Duration::from_secs(10);
+/// Logins that may be under way at once.
+const LOGINS: usize = 512;
+/// Who comes while so many log in is asked to wait this long, in seconds.
+const BUSY: u64 = 2;
+/// Who sent nonsense is asked to stay away this long, in seconds.
+const OFFENDED: u64 = 30;
+/// A connection that is silent for so long is dead: heartbeats come much more often.
+const SILENCE: Duration = Duration::from_secs(link::LOST_SECONDS);
 
 /// What the connections tell the pool.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A worker wants in; the pool answers over `outbox` with a welcome or a refusal.
-    Joined { worker: Address, name: String, capabilities: Capabilities, connection: u64, outbox: Outbox },
+    /// A worker wants in.
+    Joined { worker: Address, login: Box<Applicant>, answer: oneshot::Sender<Admission> },
     /// A worker said something.
     Said { worker: Address, connection: u64, message: ToScheduler },
-    /// A connection ended.
-    Left { worker: Address, connection: u64 },
+    /// A connection ended; the session may go on over another one.
+    Left { worker: Address, connection: u64, session: Option<Session<ToWorker>> },
+}
+
+/// A worker whose signature was good.
+#[derive(Debug)]
+pub(crate) struct Applicant {
+    pub(crate) name: String,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) version: u32,
+    pub(crate) resume: Option<Resume>,
+    /// The connection's number, and the session's name if it starts one.
+    pub(crate) connection: u64,
+    /// Seconds since the epoch of the last sign of life on this connection.
+    pub(crate) last_alive: Arc<AtomicU64>,
 }
 
 /// The way to one worker.
 pub(crate) type Outbox = mpsc::Sender<ToWorker>;
 
-/// What every connection needs.
+/// What every connection needs. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Door {
-    pub(crate) workerpool: Address,
-    pub(crate) hub: Address,
-    pub(crate) chain_id: u64,
-    pub(crate) events: mpsc::Sender<Event>,
+pub struct Door {
+    inner: Arc<Inner>,
 }
 
-/// The route of the link.
-pub(crate) async fn upgrade(State(door): State<Door>, upgrade: WebSocketUpgrade) -> Response {
-    let upgrade = upgrade.max_message_size(link::MAX_MESSAGE).max_frame_size(link::MAX_MESSAGE);
-    upgrade.on_upgrade(move |socket| serve(socket, door))
+struct Inner {
+    workerpool: Address,
+    hub: Address,
+    chain_id: u64,
+    clock: Clock,
+    events: mpsc::Sender<Event>,
+    /// Nonces derive from it and from the number of the connection: nobody else can foretell them.
+    secret: B256,
+    connections: AtomicU64,
+    logins: Semaphore,
 }
 
-async fn serve(mut socket: WebSocket, door: Door) {
-    let login = tokio::time::timeout(LOGIN, log_in(&mut socket, &door)).await;
-    let Ok(Some((worker, name, capabilities))) = login else { return };
-    let connection = rand::random();
-    let (outbox, inbox) = mpsc::channel(QUEUE);
-    let joined = Event::Joined { worker, name, capabilities, connection, outbox };
-    if door.events.send(joined).await.is_ok() {
-        talk(&mut socket, &door, worker, connection, inbox).await;
-        // The pool may be stopping: then nobody needs to know.
-        let _ = door.events.send(Event::Left { worker, connection }).await;
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door").field("workerpool", &self.inner.workerpool).finish_non_exhaustive()
     }
 }
 
-/// Challenges and checks; `None` if there is no worker behind this connection.
-async fn log_in(socket: &mut WebSocket, door: &Door) -> Option<(Address, String, Capabilities)> {
-    let Door { workerpool, hub, chain_id, .. } = *door;
-    let nonce = B256::from(rand::random::<[u8; 32]>());
-    send(socket, &ToWorker::Challenge { version: link::VERSION, nonce, workerpool, hub, chain_id }).await?;
-    let refusal = match receive(socket).await? {
-        Ok(ToScheduler::Login { version, .. }) if version != link::VERSION => {
-            format!("this pool speaks version {} and the worker version {version}: update the older one", link::VERSION)
-        }
-        Ok(ToScheduler::Login { address, name, signature: sign, capabilities, .. }) => {
-            let message = link::login_message(chain_id, hub, workerpool, nonce, address);
-            if signature::signed_message(address, message, &sign) {
-                return Some((address, plain(&name), capabilities));
-            }
-            format!("the signature is not that of {address}: check the worker's key")
-        }
-        Ok(_) => "log in first".into(),
-        Err(error) => format!("not understood: {error}"),
-    };
-    send(socket, &ToWorker::Refused { reason: refusal }).await;
-    None
+/// Why a connection ends before or during a session.
+enum End {
+    /// Gone, without more to say.
+    Gone,
+    /// Told why.
+    Told(Greeting),
 }
 
-async fn talk(
-    socket: &mut WebSocket,
-    door: &Door,
+impl From<Broken> for End {
+    fn from(_: Broken) -> Self {
+        Self::Gone
+    }
+}
+
+impl Door {
+    pub(crate) fn new(
+        (workerpool, hub, chain_id): (Address, Address, u64),
+        clock: Clock,
+        secret: B256,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        let (connections, logins) = (AtomicU64::new(0), Semaphore::new(LOGINS));
+        let inner = Inner { workerpool, hub, chain_id, clock, events, secret, connections, logins };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Serves one connection to its end.
+    pub async fn serve(&self, mut wire: impl Wire) {
+        let Ok(permit) = self.inner.logins.try_acquire() else {
+            let reason = "many workers log in just now: come again in a moment".into();
+            let _ = say(&mut wire, &Greeting::Busy { reason, retry_seconds: BUSY }).await;
+            return;
+        };
+        match self.log_in(&mut wire).await {
+            Ok((worker, applicant)) => {
+                drop(permit);
+                self.admit(wire, worker, applicant).await;
+            }
+            Err(End::Told(greeting)) => drop(say(&mut wire, &greeting).await),
+            Err(End::Gone) => {}
+        }
+    }
+
+    /// Challenges and checks.
+    async fn log_in(&self, wire: &mut impl Wire) -> Result<(Address, Applicant), End> {
+        let Inner { workerpool, hub, chain_id, .. } = *self.inner;
+        let connection = self.inner.connections.fetch_add(1, Ordering::Relaxed);
+        let nonce = self.nonce(connection);
+        let (oldest_version, version) = (link::OLDEST_VERSION, link::VERSION);
+        say(wire, &Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id }).await?;
+        let login: Login = match timeout(STEP, hear(wire)).await.map_err(|_| End::Gone)?? {
+            Ok(login) => login,
+            Err(error) => return Err(refusal(format!("not understood: {error}: log in first"))),
+        };
+        if !(link::OLDEST_VERSION..=link::VERSION).contains(&login.version) {
+            let spoken = format!("{} to {}", link::OLDEST_VERSION, link::VERSION);
+            let text =
+                format!("this pool speaks versions {spoken} and the worker {}: update the older one", login.version);
+            return Err(refusal(text));
+        }
+        let message = link::login_message(chain_id, hub, workerpool, nonce, login.address);
+        if !signature::signed_message(login.address, message, &login.signature) {
+            return Err(refusal(format!("the signature is not that of {}: check the worker's key", login.address)));
+        }
+        let applicant = Applicant {
+            name: plain(&login.name),
+            capabilities: login.capabilities,
+            version: login.version,
+            resume: login.resume,
+            connection: self.session(connection),
+            last_alive: Arc::new(AtomicU64::new(self.inner.clock.seconds())),
+        };
+        Ok((login.address, applicant))
+    }
+
+    async fn admit(&self, mut wire: impl Wire, worker: Address, applicant: Applicant) {
+        let (connection, last_alive) = (applicant.connection, applicant.last_alive.clone());
+        let (answer, admission) = oneshot::channel();
+        let joined = Event::Joined { worker, login: Box::new(applicant), answer };
+        if self.inner.events.send(joined).await.is_err() {
+            return;
+        }
+        // Without an answer the pool is stopping: then nobody needs to know.
+        match admission.await {
+            Ok(Admission::Out(greeting)) => drop(say(&mut wire, &greeting).await),
+            Ok(Admission::In { welcome, session, missed, mut inbox }) => {
+                let mut talk = Talk { door: self, wire, worker, connection, session, last_alive };
+                let kept = match talk.begin(Greeting::Welcome(welcome), missed).await {
+                    Ok(()) => talk.run(&mut inbox).await,
+                    Err(_) => true,
+                };
+                let session = kept.then(|| keep(talk.session, &mut inbox)).flatten();
+                let _ = self.inner.events.send(Event::Left { worker, connection, session }).await;
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn nonce(&self, connection: u64) -> B256 {
+        self.derive(b"nonce", connection)
+    }
+
+    /// Unlikely to be that of another life of this scheduler.
+    fn session(&self, connection: u64) -> u64 {
+        u64::from_be_bytes(self.derive(b"session", connection)[..8].try_into().expect("eight bytes"))
+    }
+
+    fn derive(&self, what: &[u8], connection: u64) -> B256 {
+        let mut hash = Sha256::new();
+        hash.update(self.inner.secret);
+        hash.update(what);
+        hash.update(connection.to_be_bytes());
+        B256::from_slice(&hash.finalize())
+    }
+}
+
+/// What the pool still had to say goes on with the session. `None` if it is too much.
+fn keep(mut session: Session<ToWorker>, inbox: &mut mpsc::Receiver<ToWorker>) -> Option<Session<ToWorker>> {
+    inbox.close();
+    while let Ok(message) = inbox.try_recv() {
+        session.say(message).ok()?;
+    }
+    Some(session)
+}
+
+/// A connection of a worker that is logged in.
+struct Talk<'a, W> {
+    door: &'a Door,
+    wire: W,
     worker: Address,
     connection: u64,
-    mut inbox: mpsc::Receiver<ToWorker>,
-) {
-    loop {
-        tokio::select! {
-            message = inbox.recv() => {
-                let Some(message) = message else { return };
-                let last = matches!(message, ToWorker::Refused { .. });
-                if send(socket, &message).await.is_none() || last {
-                    return;
-                }
-            }
-            received = receive(socket) => match received {
-                None => return,
-                Some(Ok(message)) => {
-                    if door.events.send(Event::Said { worker, connection, message }).await.is_err() {
-                        return;
+    session: Session<ToWorker>,
+    last_alive: Arc<AtomicU64>,
+}
+
+impl<W: Wire> Talk<'_, W> {
+    async fn begin(&mut self, welcome: Greeting, missed: Vec<Frame<ToWorker>>) -> Result<(), Broken> {
+        say(&mut self.wire, &welcome).await?;
+        for frame in missed {
+            say(&mut self.wire, &frame).await?;
+        }
+        Ok(())
+    }
+
+    /// Until the connection ends. Says whether the session can go on over another one.
+    async fn run(&mut self, inbox: &mut mpsc::Receiver<ToWorker>) -> bool {
+        let mut bucket = Bucket::full(self.door.inner.clock.millis());
+        loop {
+            tokio::select! {
+                biased;
+                message = inbox.recv() => {
+                    let Some(message) = message else { return true };
+                    let last = matches!(message, ToWorker::Bye { .. });
+                    let Ok(frame) = self.session.say(message) else {
+                        debug!(worker = %self.worker, "closing: the worker acknowledges nothing");
+                        return false;
+                    };
+                    if say(&mut self.wire, &frame).await.is_err() || last {
+                        return true;
                     }
                 }
-                Some(Err(error)) => {
-                    debug!(%worker, %error, "closing: a message that is not understood");
-                    send(socket, &ToWorker::Refused { reason: format!("not understood: {error}") }).await;
-                    return;
+                received = timeout(SILENCE, self.wire.receive()) => {
+                    let Ok(Ok(text)) = received else { return true };
+                    if !bucket.take(self.door.inner.clock.millis()) {
+                        self.bye("messages come faster than a worker has reason to send them").await;
+                        return false;
+                    }
+                    match self.take(text).await {
+                        Ok(()) => {}
+                        Err(Fault::Gap) => return true,
+                        Err(Fault::Nonsense(reason)) => {
+                            self.bye(&reason).await;
+                            return false;
+                        }
+                    }
                 }
             }
         }
     }
-}
 
-/// `None` when the connection is gone.
-async fn send(socket: &mut WebSocket, message: &ToWorker) -> Option<()> {
-    let text = serde_json::to_string(message).expect("messages serialise");
-    let sending = socket.send(Message::Text(text.into()));
-    tokio::time::timeout(LOGIN, sending).await.ok()?.ok()
-}
+    async fn take(&mut self, text: Option<String>) -> Result<(), Fault> {
+        let frame: Frame<ToScheduler> = parse(text.as_deref())
+            .map_err(|error| Fault::Nonsense(format!("not understood: {error}: update the worker")))?;
+        self.last_alive.store(self.door.inner.clock.seconds(), Ordering::Relaxed);
+        let alive = frame.message.is_none();
+        match self.session.hear(frame) {
+            Heard::New(message) => {
+                let (worker, connection) = (self.worker, self.connection);
+                let said = Event::Said { worker, connection, message };
+                self.door.inner.events.send(said).await.map_err(|_| Fault::Gap)?;
+            }
+            Heard::Nothing => {}
+            Heard::Gap => return Err(Fault::Gap),
+            Heard::Nonsense => return Err(Fault::Nonsense("numbers that nobody gave out".into())),
+        }
+        if alive || self.session.owes() {
+            let frame = self.session.beat();
+            say(&mut self.wire, &frame).await.map_err(|_| Fault::Gap)?;
+        }
+        Ok(())
+    }
 
-/// The next message; `None` when the connection is gone.
-async fn receive(socket: &mut WebSocket) -> Option<Result<ToScheduler, serde_json::Error>> {
-    loop {
-        match socket.recv().await?.ok()? {
-            Message::Text(text) => return Some(serde_json::from_str(&text)),
-            Message::Binary(bytes) => return Some(serde_json::from_slice(&bytes)),
-            Message::Ping(_) | Message::Pong(_) => {}
-            Message::Close(_) => return None,
+    async fn bye(&mut self, reason: &str) {
+        debug!(worker = %self.worker, reason, "closing");
+        let bye = ToWorker::Bye { reason: reason.into(), retry_seconds: OFFENDED };
+        if let Ok(frame) = self.session.say(bye) {
+            // Whoever sends nonsense may not hear this.
+            let _ = say(&mut self.wire, &frame).await;
         }
     }
+}
+
+/// Why a connection is closed from here.
+enum Fault {
+    /// Something is missing, or nobody listens any more: the session goes on over another connection.
+    Gap,
+    /// The worker is broken or hostile.
+    Nonsense(String),
+}
+
+fn refusal(reason: String) -> End {
+    End::Told(Greeting::Refused { reason, retry_seconds: OFFENDED })
+}
+
+async fn say(wire: &mut impl Wire, message: &impl Serialize) -> Result<(), Broken> {
+    let text = serde_json::to_string(message).expect("messages serialise");
+    timeout(STEP, wire.send(text)).await.map_err(|_| Broken::Closed)?
+}
+
+async fn hear<T: DeserializeOwned>(wire: &mut impl Wire) -> Result<Result<T, String>, Broken> {
+    Ok(parse(wire.receive().await?.as_deref()))
+}
+
+fn parse<T: DeserializeOwned>(text: Option<&str>) -> Result<T, String> {
+    let text = text.ok_or("a message that is not text")?;
+    serde_json::from_str(text).map_err(|e| e.to_string())
 }
 
 /// A name that is safe to show: printable, short.
 fn plain(name: &str) -> String {
     let name: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
     if name.trim().is_empty() { "worker".into() } else { name }
+}
+
+/// Fresh bytes that nobody can guess.
+pub(crate) fn secret() -> B256 {
+    B256::from(rand::random::<[u8; 32]>())
 }
 
 #[cfg(test)]

@@ -1,35 +1,44 @@
-//! The pool's table: tasks, replicates and workers in memory, each change in the store first. No I/O but the store.
+//! The pool's table: tasks and replicates in memory, each change noted in the store. No I/O but the store's flush.
 
 use crate::{
-    link::Outbox,
+    crew::{Crew, Need},
+    queue::Queue,
+    runs::Runs,
     store::{Remembered, Store, current},
 };
 use bourse_protocol::{
     Address, U256,
     api::{ReplicateView, StageChange, StatusChange, TaskView, WorkerView},
-    consensus,
     deal::{ChainTask, ContributionStatus, Deal, ResultLink, TaskStatus},
     ids::{ResultDigest, TaskId},
-    link::{Capabilities, LOST_SECONDS, ToScheduler, ToWorker},
+    link::{ToScheduler, ToWorker},
     replicate::{Cause, CauseCode, Status},
     task::{self, Part, Stage, Step, View, Vote},
 };
 use bourse_service::{clock::Clock, journal::Error};
 use std::collections::{BTreeMap, BTreeSet};
-use tracing::{info, warn};
+use tracing::info;
 
 /// A worker that was asked for its result and is silent for this long is not asked again, in seconds.
 const UPLOAD_LEASE: u64 = 60;
+/// A worker that failed at a task without a contribution may be given the same task again after this time, in seconds.
+const AGAIN: u64 = 30;
+/// Waiting tasks that one free slot is offered to.
+const OFFERS: usize = 64;
 
 pub(crate) struct Pool {
     pub(crate) store: Store,
+    pub(crate) crew: Crew,
     clock: Clock,
     /// The time of the newest block. Ahead of our clock, it is the one that counts: deadlines are the chain's.
     chain_time: u64,
     tasks: BTreeMap<TaskId, Entry>,
-    workers: BTreeMap<Address, Worker>,
-    /// Counts up whenever a worker becomes idle: who has waited longest is served first.
-    turn: u64,
+    /// Open tasks by worker.
+    parts: BTreeMap<Address, BTreeSet<TaskId>>,
+    waiting: Queue,
+    runs: Runs,
+    /// What is said to workers once everything it rests on is on disk.
+    outgoing: Vec<(Address, ToWorker)>,
 }
 
 /// An open task.
@@ -38,8 +47,7 @@ pub(crate) struct Entry {
     pub(crate) index: U256,
     /// The category's T, in seconds.
     pub(crate) period: u64,
-    /// What kind of app it is.
-    pub(crate) app_type: String,
+    need: Need,
     chain: ChainTask,
     votes: Vec<Vote>,
     replicates: Vec<Replicate>,
@@ -53,15 +61,6 @@ struct Replicate {
     history: Vec<StatusChange>,
 }
 
-struct Worker {
-    name: String,
-    capabilities: Capabilities,
-    session: Option<(u64, Outbox)>,
-    last_alive: u64,
-    idle_since: u64,
-    weight: U256,
-}
-
 /// What the chain says of a task at one moment.
 #[derive(Debug)]
 pub(crate) struct Facts {
@@ -72,8 +71,8 @@ pub(crate) struct Facts {
 /// What a worker's message means for the pool.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Heard {
-    /// That it lives.
-    Sign,
+    /// That it takes no more work.
+    Draining,
     /// Something about a task changed.
     Progress(TaskId),
     /// The same, and the worker can take more work.
@@ -90,11 +89,41 @@ impl Replicate {
     fn since(&self) -> u64 {
         self.history.last().map_or(0, |c| c.date)
     }
+
+    /// When it was assigned last: a replicate that failed without a contribution may be assigned again.
+    fn began(&self) -> u64 {
+        let began = self.history.iter().rev().find(|c| c.status == Status::Created);
+        began.or(self.history.first()).map_or(0, |c| c.date)
+    }
 }
 
 impl Pool {
-    pub(crate) fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock, chain_time: 0, tasks: BTreeMap::new(), workers: BTreeMap::new(), turn: 0 }
+    pub(crate) fn new(store: Store, clock: Clock, crew: Crew) -> Self {
+        Self {
+            store,
+            crew,
+            clock,
+            chain_time: 0,
+            tasks: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            waiting: Queue::default(),
+            runs: Runs::default(),
+            outgoing: vec![],
+        }
+    }
+
+    /// Writes what is new, then says what was to be said.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        self.store.flush()?;
+        for (worker, message) in std::mem::take(&mut self.outgoing) {
+            self.crew.tell(worker, message);
+        }
+        Ok(())
+    }
+
+    /// A message for a worker, after the next flush.
+    pub(crate) fn tell(&mut self, worker: Address, message: ToWorker) {
+        self.outgoing.push((worker, message));
     }
 
     /// Seconds since the epoch.
@@ -114,7 +143,10 @@ impl Pool {
     }
 
     /// Puts a task on the table, as remembered or new.
-    pub(crate) fn open(&mut self, task: Remembered, period: u64, app_type: String) {
+    pub(crate) fn open(&mut self, task: Remembered, period: u64, need: Need) {
+        if self.tasks.contains_key(&task.task) {
+            return;
+        }
         let chain = ChainTask {
             id: task.task,
             status: TaskStatus::Unset,
@@ -128,19 +160,26 @@ impl Pool {
             digest: ResultDigest::default(),
             results: Default::default(),
         };
-        let replicate = |(worker, history)| Replicate { worker, weight: consensus::weight(U256::ZERO), history };
+        let replicate = |(worker, history)| Replicate { worker, weight: self.crew.weight(worker), history };
         let entry = Entry {
             deal: task.deal,
             index: task.index,
             period,
-            app_type,
+            need,
             chain,
             votes: vec![],
             replicates: task.replicates.into_iter().map(replicate).collect(),
             result: task.result,
             stages: task.stages,
         };
-        self.tasks.entry(task.task).or_insert(entry);
+        for replicate in &entry.replicates {
+            self.parts.entry(replicate.worker).or_default().insert(task.task);
+            if replicate.status().may_still_contribute() {
+                self.crew.load(replicate.worker, true);
+                self.waiting.running(entry.deal.requester, true);
+            }
+        }
+        self.tasks.insert(task.task, entry);
     }
 
     pub(crate) fn entry(&self, task: TaskId) -> Option<&Entry> {
@@ -156,7 +195,11 @@ impl Pool {
         let passes = |at: u64| after < at && at <= until;
         let due = |e: &Entry| {
             let c = &e.chain;
-            let lease = |r: &Replicate| passes(r.since() + e.period) || passes(r.since() + UPLOAD_LEASE);
+            let patience = self.runs.patience(e.deal.app.pointer, e.period);
+            let lease = |r: &Replicate| {
+                let ends = |lease: u64| passes(r.began().saturating_add(lease));
+                ends(patience) || ends(e.period) || passes(r.since().saturating_add(UPLOAD_LEASE))
+            };
             [c.contribution_deadline, c.reveal_deadline, c.final_deadline].into_iter().any(passes)
                 || e.replicates.iter().any(lease)
         };
@@ -164,25 +207,25 @@ impl Pool {
     }
 
     /// Takes in what the chain says, and says what to do.
-    pub(crate) fn absorb(&mut self, id: TaskId, facts: Facts) -> Result<Vec<Step>, Error> {
+    pub(crate) fn absorb(&mut self, id: TaskId, facts: Facts) -> Vec<Step> {
         let now = self.now();
-        let Some(entry) = self.tasks.get_mut(&id) else { return Ok(vec![]) };
+        let Some(entry) = self.tasks.get_mut(&id) else { return vec![] };
         let deadlines = (entry.chain.contribution_deadline, entry.chain.final_deadline);
         entry.chain = facts.task;
         if entry.chain.status == TaskStatus::Unset {
             (entry.chain.contribution_deadline, entry.chain.final_deadline) = deadlines;
         }
         entry.votes = facts.votes;
-        self.catch_up(id, now)?;
-        self.expire(id, now)?;
+        self.catch_up(id, now);
+        self.expire(id, now);
         self.steps(id)
     }
 
     /// What to do about a task, from what is known now.
-    pub(crate) fn steps(&mut self, id: TaskId) -> Result<Vec<Step>, Error> {
+    pub(crate) fn steps(&mut self, id: TaskId) -> Vec<Step> {
         let now = self.now();
-        let Some(entry) = self.tasks.get(&id) else { return Ok(vec![]) };
-        let parts = self.parts(entry);
+        let Some(entry) = self.tasks.get(&id) else { return vec![] };
+        let parts = self.parts(entry, now);
         let view = View {
             now,
             trust: entry.deal.trust,
@@ -192,35 +235,36 @@ impl Pool {
             result: entry.result.as_ref(),
         };
         let (steps, stage) = (task::steps(&view), task::stage(&view));
-        self.enter(id, stage, now)?;
-        Ok(steps)
+        self.enter(id, stage, now);
+        steps
     }
 
-    fn parts(&self, entry: &Entry) -> Vec<Part> {
+    fn parts(&self, entry: &Entry, now: u64) -> Vec<Part> {
+        let patience = self.runs.patience(entry.deal.app.pointer, entry.period);
         let part = |r: &Replicate| Part {
             worker: r.worker,
             status: r.status(),
             weight: r.weight,
-            connected: self.outbox(r.worker).is_some(),
+            connected: self.crew.is_here(r.worker),
+            late: now >= r.began().saturating_add(patience),
         };
         entry.replicates.iter().map(part).collect()
     }
 
-    fn enter(&mut self, id: TaskId, stage: Stage, now: u64) -> Result<(), Error> {
-        let Some(entry) = self.tasks.get_mut(&id) else { return Ok(()) };
+    fn enter(&mut self, id: TaskId, stage: Stage, now: u64) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
         if entry.stages.last().is_some_and(|s| s.status == stage) {
-            return Ok(());
+            return;
         }
         info!(task = %id, %stage, "task");
         let change = StageChange { date: now, status: stage };
-        self.store.stage(id, &change, matches!(stage, Stage::Completed | Stage::Failed))?;
+        self.store.stage(id, change.clone(), matches!(stage, Stage::Completed | Stage::Failed));
         entry.stages.push(change);
-        Ok(())
     }
 
     /// What stands on chain counts, whatever the workers said or the store forgot.
-    fn catch_up(&mut self, id: TaskId, now: u64) -> Result<(), Error> {
-        let Some(entry) = self.tasks.get(&id) else { return Ok(()) };
+    fn catch_up(&mut self, id: TaskId, now: u64) {
+        let Some(entry) = self.tasks.get(&id) else { return };
         let mut missed = Vec::new();
         for vote in &entry.votes {
             let known = entry.replicates.iter().find(|r| r.worker == vote.worker).map(Replicate::status);
@@ -231,17 +275,17 @@ impl Pool {
             };
             missed.push((vote.worker, reached));
         }
-        missed.into_iter().try_for_each(|(worker, status)| self.record(id, worker, status, None, now))
+        missed.into_iter().for_each(|(worker, status)| self.record(id, worker, status, None, now));
     }
 
     /// Ends leases: a silent replicate is given up after T, a silent upload after [`UPLOAD_LEASE`].
-    fn expire(&mut self, id: TaskId, now: u64) -> Result<(), Error> {
-        let Some(entry) = self.tasks.get(&id) else { return Ok(()) };
+    fn expire(&mut self, id: TaskId, now: u64) {
+        let Some(entry) = self.tasks.get(&id) else { return };
         let mut expired = Vec::new();
         for r in &entry.replicates {
-            let (first, status) = (r.history.first().map_or(now, |c| c.date), r.status());
+            let status = r.status();
             let uploading = matches!(status, Status::ResultUploadRequested | Status::ResultUploading);
-            if status.may_still_contribute() && now >= first.saturating_add(entry.period) {
+            if status.may_still_contribute() && now >= r.began().saturating_add(entry.period) {
                 let cause = Cause::new(CauseCode::WorkerLost, format!("no contribution within {} s", entry.period));
                 expired.push((r.worker, Status::WorkerLost, cause));
             } else if uploading && now >= r.since() + UPLOAD_LEASE {
@@ -249,152 +293,124 @@ impl Pool {
                 expired.push((r.worker, Status::ResultUploadFailed, cause));
             }
         }
-        expired.into_iter().try_for_each(|(worker, status, cause)| self.record(id, worker, status, Some(cause), now))
+        expired.into_iter().for_each(|(worker, status, cause)| self.record(id, worker, status, Some(cause), now));
     }
 
-    /// Notes a replicate's status, in the store first. The same status twice is one.
-    pub(crate) fn record(
-        &mut self,
-        id: TaskId,
-        worker: Address,
-        status: Status,
-        cause: Option<Cause>,
-        now: u64,
-    ) -> Result<(), Error> {
-        let weight = self.workers.get(&worker).map_or_else(|| consensus::weight(U256::ZERO), |w| w.weight);
-        let Some(entry) = self.tasks.get_mut(&id) else { return Ok(()) };
+    /// Notes a replicate's status. The same status twice is one.
+    pub(crate) fn record(&mut self, id: TaskId, worker: Address, status: Status, cause: Option<Cause>, now: u64) {
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
         let known = entry.replicates.iter_mut().find(|r| r.worker == worker);
         if known.as_ref().is_some_and(|r| r.status() == status && r.history.last().is_some_and(|c| c.cause == cause)) {
-            return Ok(());
+            return;
         }
         let change = StatusChange { date: now, status, cause };
-        self.store.status(id, worker, &change)?;
+        self.store.status(id, worker, change.clone());
+        let mut before = false;
         match known {
-            Some(replicate) => replicate.history.push(change),
-            None => entry.replicates.push(Replicate { worker, weight, history: vec![change] }),
+            Some(replicate) => {
+                before = replicate.status().may_still_contribute();
+                replicate.history.push(change);
+                if status == Status::Contributed && before {
+                    self.runs.finished(entry.deal.app.pointer, now.saturating_sub(replicate.began()));
+                }
+            }
+            None => {
+                let weight = self.crew.weight(worker);
+                entry.replicates.push(Replicate { worker, weight, history: vec![change] });
+                self.parts.entry(worker).or_default().insert(id);
+            }
         }
-        Ok(())
+        let after = status.may_still_contribute();
+        if before != after {
+            self.waiting.running(entry.deal.requester, after);
+            self.crew.load(worker, after);
+        }
+        match judgement(status) {
+            Some(true) => self.crew.praise(worker),
+            Some(false) => self.crew.blame(worker, now),
+            None => {}
+        }
     }
 
-    /// Who gets the task next: connected, with a free slot, able, not on it before; among those, who waited longest.
+    /// Who gets the task next: connected, with a free slot, able, not on it, and not after a failure a moment ago.
     pub(crate) fn candidate(&self, id: TaskId) -> Option<Address> {
-        let entry = self.tasks.get(&id)?;
-        let fit = |(address, worker): &(&Address, &Worker)| {
-            worker.session.is_some()
-                && worker.capabilities.app_types.contains(&entry.app_type)
-                && self.load(**address) < worker.capabilities.slots
-                && entry.replicates.iter().all(|r| r.worker != **address)
-                && entry.votes.iter().all(|v| v.worker != **address)
+        let (entry, now) = (self.tasks.get(&id)?, self.now());
+        let again = |r: &Replicate| may_try_again(r.status()) && now >= r.since().saturating_add(AGAIN);
+        let taken = |worker| {
+            entry.replicates.iter().any(|r| r.worker == worker && !again(r))
+                || entry.votes.iter().any(|v| v.worker == worker)
         };
-        self.workers.iter().filter(fit).min_by_key(|(_, w)| w.idle_since).map(|(address, _)| *address)
+        self.crew.candidate(&entry.need, taken)
     }
 
-    fn load(&self, worker: Address) -> u32 {
-        let busy = |e: &&Entry| e.replicates.iter().any(|r| r.worker == worker && r.status().may_still_contribute());
-        u32::try_from(self.tasks.values().filter(busy).count()).unwrap_or(u32::MAX)
+    /// A task found no worker. Says whether it did not wait before.
+    pub(crate) fn wait(&mut self, id: TaskId) -> bool {
+        self.tasks.get(&id).is_some_and(|entry| self.waiting.push(entry.deal.requester, id))
     }
 
-    /// A message for a worker. What cannot be delivered now is said again when the worker comes back.
-    pub(crate) fn tell(&mut self, worker: Address, message: ToWorker) {
-        let Some(outbox) = self.outbox(worker) else { return };
-        if outbox.try_send(message).is_err() {
-            warn!(%worker, "closing: the worker does not read its messages");
-            self.workers.entry(worker).and_modify(|w| w.session = None);
+    /// A task waits for no worker any more.
+    pub(crate) fn wait_no_more(&mut self, id: TaskId) {
+        if let Some(entry) = self.tasks.get(&id) {
+            self.waiting.remove(entry.deal.requester, id);
         }
     }
 
-    fn outbox(&self, worker: Address) -> Option<&Outbox> {
-        self.workers.get(&worker)?.session.as_ref().map(|(_, outbox)| outbox)
-    }
-
-    /// A worker logged in. Refused while the same wallet has a live connection.
-    pub(crate) fn join(
-        &mut self,
-        worker: Address,
-        name: String,
-        capabilities: Capabilities,
-        session: (u64, Outbox),
-    ) -> Result<(), String> {
-        let now = self.now();
-        self.turn += 1;
-        let entry = self.workers.entry(worker).or_insert_with(|| Worker {
-            name: String::new(),
-            capabilities: Capabilities::default(),
-            session: None,
-            last_alive: 0,
-            idle_since: 0,
-            weight: consensus::weight(U256::ZERO),
-        });
-        let alive = entry.session.as_ref().is_some_and(|(_, outbox)| !outbox.is_closed());
-        if alive && now < entry.last_alive + LOST_SECONDS {
-            return Err(format!(
-                "wallet {worker} is connected already: a wallet serves one worker at a time; stop the other one or use another key"
-            ));
+    /// The next of the waiting tasks that somebody idle can do, fair between requesters.
+    pub(crate) fn next_waiting(&self) -> Option<TaskId> {
+        if self.waiting.is_empty() || !self.crew.has_idle() {
+            return None;
         }
-        *entry = Worker {
-            name,
-            capabilities,
-            session: Some(session),
-            last_alive: now,
-            idle_since: self.turn,
-            weight: entry.weight,
-        };
-        Ok(())
+        self.waiting.order(OFFERS).into_iter().find(|id| self.candidate(*id).is_some())
     }
 
-    /// Whether this connection is the worker's present one.
-    pub(crate) fn is_current(&self, worker: Address, connection: u64) -> bool {
-        self.workers.get(&worker).and_then(|w| w.session.as_ref()).is_some_and(|(c, _)| *c == connection)
+    /// Tells an idle worker why it gets nothing.
+    pub(crate) fn say_no_work(&mut self, worker: Address) {
+        let waiting = self.waiting.order(OFFERS);
+        let needs: Vec<_> = waiting.iter().filter_map(|id| self.tasks.get(id)).map(|e| &e.need).collect();
+        self.crew.say_no_work(worker, &needs);
     }
 
-    pub(crate) fn leave(&mut self, worker: Address) {
-        self.workers.entry(worker).and_modify(|w| w.session = None);
-    }
-
-    pub(crate) fn set_score(&mut self, worker: Address, score: U256) {
-        self.workers.entry(worker).and_modify(|w| w.weight = consensus::weight(score));
+    /// Tasks that wait for a worker.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Replicates that a worker still has work for: what to tell it again when it comes back.
     pub(crate) fn assigned(&self, worker: Address) -> Vec<TaskId> {
-        let theirs = |e: &Entry| e.replicates.iter().any(|r| r.worker == worker && r.status().may_still_contribute());
-        self.tasks.iter().filter(|(_, e)| theirs(e)).map(|(id, _)| *id).collect()
+        let theirs = |id: &TaskId| {
+            let entry = self.tasks.get(id);
+            entry.is_some_and(|e| e.replicates.iter().any(|r| r.worker == worker && r.status().may_still_contribute()))
+        };
+        self.part_of(worker).into_iter().filter(theirs).collect()
     }
 
     /// Open tasks that a worker takes part in, in whatever state.
     pub(crate) fn part_of(&self, worker: Address) -> Vec<TaskId> {
-        let theirs =
-            |e: &Entry| e.replicates.iter().any(|r| r.worker == worker) || e.votes.iter().any(|v| v.worker == worker);
-        self.tasks.iter().filter(|(_, e)| theirs(e)).map(|(id, _)| *id).collect()
+        self.parts.get(&worker).map(|tasks| tasks.iter().copied().collect()).unwrap_or_default()
     }
 
     /// Takes in what a worker said.
-    pub(crate) fn hear(&mut self, worker: Address, message: ToScheduler) -> Result<Heard, Error> {
-        let now = self.now();
-        self.workers.entry(worker).and_modify(|w| w.last_alive = now);
+    pub(crate) fn hear(&mut self, worker: Address, message: ToScheduler) -> Heard {
         match message {
-            ToScheduler::Login { .. } => Ok(Heard::Sign),
-            ToScheduler::Alive => {
-                self.tell(worker, ToWorker::Alive);
-                Ok(Heard::Sign)
+            ToScheduler::Draining => {
+                self.crew.drain(worker);
+                Heard::Draining
             }
             ToScheduler::Report { task, status, cause } => {
                 if self.believable(task, worker, status) {
-                    self.record(task, worker, status, cause, now)?;
+                    self.record(task, worker, status, cause, self.now());
                 }
-                if status.may_still_contribute() {
-                    return Ok(Heard::Progress(task));
+                match status.may_still_contribute() {
+                    true => Heard::Progress(task),
+                    false => Heard::Free(task),
                 }
-                self.turn += 1;
-                self.workers.entry(worker).and_modify(|w| w.idle_since = self.turn);
-                Ok(Heard::Free(task))
             }
             ToScheduler::Uploaded { task, link } => {
                 let wanted = self.tasks.get(&task).is_some_and(|e| {
                     let proved = |v: &Vote| v.worker == worker && v.status == ContributionStatus::Proved;
                     e.result.is_none() && e.votes.iter().any(proved)
                 });
-                Ok(if wanted { Heard::Result(task, link) } else { Heard::Progress(task) })
+                if wanted { Heard::Result(task, link) } else { Heard::Progress(task) }
             }
         }
     }
@@ -419,38 +435,45 @@ impl Pool {
     }
 
     /// Notes a checked result.
-    pub(crate) fn uploaded(&mut self, id: TaskId, worker: Address, link: ResultLink) -> Result<(), Error> {
+    pub(crate) fn uploaded(&mut self, id: TaskId, worker: Address, link: ResultLink) {
         let change = StatusChange { date: self.now(), status: Status::ResultUploaded, cause: None };
-        let Some(entry) = self.tasks.get_mut(&id) else { return Ok(()) };
-        self.store.result(id, worker, &link, &change)?;
+        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        self.store.result(id, worker, &link, change.clone());
         entry.result = Some(link);
         if let Some(r) = entry.replicates.iter_mut().find(|r| r.worker == worker) {
             r.history.push(change);
         }
-        Ok(())
     }
 
     /// Takes an ended task off the table.
     pub(crate) fn close(&mut self, id: TaskId) {
-        self.tasks.remove(&id);
+        let Some(entry) = self.tasks.remove(&id) else { return };
+        self.waiting.remove(entry.deal.requester, id);
+        for replicate in &entry.replicates {
+            let tasks = self.parts.entry(replicate.worker).or_default();
+            tasks.remove(&id);
+            if tasks.is_empty() {
+                self.parts.remove(&replicate.worker);
+            }
+            if replicate.status().may_still_contribute() {
+                self.crew.load(replicate.worker, false);
+                self.waiting.running(entry.deal.requester, false);
+            }
+        }
     }
 
     /// Marks what is assigned to workers of whom nothing was heard for too long. Returns the tasks concerned.
-    pub(crate) fn give_up_lost(&mut self) -> Result<Vec<TaskId>, Error> {
+    pub(crate) fn give_up_lost(&mut self) -> Vec<TaskId> {
         let now = self.now();
-        let lost = |w: &Worker| now >= w.last_alive + LOST_SECONDS;
-        let lost: Vec<_> = self.workers.iter().filter(|(_, w)| lost(w)).map(|(a, w)| (*a, w.last_alive)).collect();
         let mut touched = Vec::new();
-        for (worker, last) in lost {
-            self.leave(worker);
+        for (worker, last) in self.crew.lost(now) {
             for task in self.assigned(worker) {
                 let evidence = format!("nothing heard for {} s", now - last);
-                let cause = Cause::new(CauseCode::WorkerLost, evidence);
-                self.record(task, worker, Status::WorkerLost, Some(cause), now)?;
+                self.record(task, worker, Status::WorkerLost, Some(Cause::new(CauseCode::WorkerLost, evidence)), now);
                 touched.push(task);
             }
         }
-        Ok(touched)
+        touched
     }
 
     /// A task as shown to people, if it is on the table.
@@ -493,7 +516,7 @@ impl Pool {
     ) -> ReplicateView {
         ReplicateView {
             wallet_address: worker,
-            worker_name: self.workers.get(&worker).map(|w| w.name.clone()).unwrap_or_default(),
+            worker_name: self.crew.name(worker),
             current_status: current(history),
             cause: history.last().and_then(|c| c.cause.clone()),
             contribution,
@@ -503,15 +526,61 @@ impl Pool {
 
     /// The workers as shown to people.
     pub(crate) fn workers(&self) -> Vec<WorkerView> {
-        let view = |(address, w): (&Address, &Worker)| WorkerView {
-            wallet_address: *address,
+        let view = |(address, w, connected, last_alive): (Address, &crate::crew::Worker, bool, u64)| WorkerView {
+            wallet_address: address,
             name: w.name.clone(),
-            connected: w.session.is_some(),
-            last_alive: w.last_alive,
+            connected,
+            last_alive,
             capabilities: w.capabilities.clone(),
-            tasks: self.part_of(*address),
+            tasks: self.part_of(address),
         };
-        self.workers.iter().map(view).collect()
+        self.crew.all().map(view).collect()
+    }
+}
+
+/// Whether a worker whose replicate ended like this may get the same task again: nothing of it is on chain.
+fn may_try_again(status: Status) -> bool {
+    use Status::*;
+    status.is_final()
+        && matches!(
+            status,
+            Failed | ContributeFailed
+                | CantContributeSinceStakeTooLow
+                | CantContributeSinceTaskNotActive
+                | AbortedOnConsensusReached
+        )
+}
+
+/// Whether a status speaks for its worker or against it; most say nothing.
+fn judgement(status: Status) -> Option<bool> {
+    use Status::*;
+    match status {
+        Contributed | Completed => Some(true),
+        AppDownloadFailed | DataDownloadFailed | ContributeFailed | RevealFailed | RevealTimeout | WorkerLost | Failed
+        | OutOfGas | CantContributeSinceStakeTooLow | ResultUploadFailed | ResultUploadRequestFailed => Some(false),
+        Created
+        | Running
+        | AppDownloading
+        | AppDownloaded
+        | DataDownloading
+        | DataDownloaded
+        | Computing
+        | Computed
+        | ComputeFailed
+        | CanContribute
+        | CantContributeSinceTaskNotActive
+        | CantContributeSinceAfterDeadline
+        | CantContributeSinceContributionAlreadySet
+        | Contributing
+        | CantReveal
+        | Revealing
+        | Revealed
+        | ResultUploadRequested
+        | ResultUploading
+        | ResultUploaded
+        | AbortedOnConsensusReached
+        | AbortedOnContributionTimeout
+        | Recovering => None,
     }
 }
 

@@ -1,11 +1,13 @@
 //! The scheduler's loop: wakes on events, reads the chain, does what the rules say.
 
 use crate::{
-    Config, Error, check,
+    Config, Error,
+    check::{self, Gateway, Results},
+    crew::{Admission, Crew, Need},
     http::{self, Query},
-    link::{Door, Event},
+    link::{Applicant, Door, Event},
     pool::{Facts, Heard, Pool},
-    store::{Remembered, Store},
+    store::{self, Remembered, Store},
 };
 use bourse_chain::{
     Hub, PrivateKeySigner, SendError, Sender,
@@ -15,20 +17,27 @@ use bourse_chain::{
 use bourse_protocol::{
     Address, U256,
     abi::IHub,
-    consensus,
     deal::{Deal, ResultLink, TaskStatus},
     ids::{self, TaskId},
-    link::{Assignment, ToWorker},
+    link::{Assignment, ToWorker, Welcome},
     replicate::{Cause, CauseCode, Status},
     task::{Step, Vote},
 };
-use bourse_service::{CancellationToken, http as edge};
+use bourse_service::{
+    CancellationToken, http as edge,
+    journal::{self, Journal},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
-use tracing::{info, warn};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+use tracing::{error, info, warn};
 
 /// Messages of workers that may wait; more make their connections wait.
 const EVENTS: usize = 1024;
@@ -36,6 +45,8 @@ const EVENTS: usize = 1024;
 const RETRY: u64 = 3;
 /// The most tasks that one deal may put on the table at once.
 const MAX_BAG: u64 = 10_000;
+/// Messages of workers that share one commit.
+const BATCH: usize = 512;
 
 /// The scheduler of one pool.
 pub struct Service {
@@ -46,7 +57,9 @@ pub struct Service {
     follower: Follower,
     cursor: Cursor,
     sender: Sender,
-    http: reqwest::Client,
+    results: Arc<dyn Results>,
+    door: Door,
+    inbox: mpsc::Receiver<Event>,
     jobs: JoinSet<Done>,
     /// Tasks to look at.
     dirty: BTreeSet<TaskId>,
@@ -54,8 +67,8 @@ pub struct Service {
     reading: BTreeSet<TaskId>,
     /// Transactions and checks under way or to be retried: not before the given second.
     waiting: BTreeMap<String, u64>,
-    /// Tasks that found no worker: looked at again when one is free.
-    starved: BTreeSet<TaskId>,
+    /// The disk is full: said once.
+    full: bool,
     following: bool,
     looked_at: u64,
 }
@@ -63,12 +76,19 @@ pub struct Service {
 /// What a job that ran beside the loop brings back.
 enum Done {
     News(Result<Option<News>, bourse_chain::Error>),
-    Opened(Vec<(Remembered, u64, String)>, News),
+    Opened(Vec<Found>, News),
     OpenFailed(bourse_chain::Error),
     Facts(TaskId, Result<Facts, bourse_chain::Error>),
     Sent(TaskId, String, Result<(), SendError>),
     Checked(TaskId, Address, ResultLink, Result<(), check::Error>),
     Score(Address, Result<U256, bourse_chain::Error>),
+}
+
+/// A task of a deal, and what is needed to work on it.
+struct Found {
+    task: Remembered,
+    period: u64,
+    app_type: String,
 }
 
 impl Service {
@@ -78,24 +98,43 @@ impl Service {
         key: PrivateKeySigner,
         hub: Hub,
     ) -> Result<(Self, bourse_chain::SenderLoop), Error> {
+        let journal = Journal::open(&config.dir.join("scheduler.db"), store::SCHEMA)?;
+        let results = Gateway { http: edge::client(Duration::from_secs(60)), url: config.gateway_url.clone() };
+        Self::over(config, key, hub, journal, Arc::new(results)).await
+    }
+
+    /// The same with a journal (of schema [`crate::SCHEMA`]) that is open, and results from anywhere.
+    pub async fn over(
+        config: Config,
+        key: PrivateKeySigner,
+        hub: Hub,
+        journal: Journal,
+        results: Arc<dyn Results>,
+    ) -> Result<(Self, bourse_chain::SenderLoop), Error> {
         let pool = hub.workerpool(config.workerpool).await?.ok_or(Error::UnknownPool(config.workerpool))?;
         if pool.owner != key.address() {
             let (workerpool, owner) = (config.workerpool, pool.owner);
             return Err(Error::NotTheOwner { workerpool, owner, key: key.address() });
         }
-        let owner = format!("chain {} hub {} pool {}", hub.client.chain_id().await?, hub.address, config.workerpool);
-        let store = Store::open(&config.dir.join("scheduler.db"), &owner)?;
+        let chain_id = hub.client.chain_id().await?;
+        let owner = format!("chain {chain_id} hub {} pool {}", hub.address, config.workerpool);
+        let store = Store::new(journal, &owner)?;
         let cursor = store.cursor()?.unwrap_or_else(|| Cursor::starting_at(config.start_block));
         let (sender, lane) = Sender::open(hub.client.clone(), key.clone(), store.journal.clone(), config.gas).await?;
+        let (events, inbox) = mpsc::channel(EVENTS);
+        let place = (config.workerpool, hub.address, chain_id);
+        let crew = Crew::of(config.allowed.clone());
         let mut service = Self {
             follower: Follower::new(hub.client.clone(), filter(&hub)),
-            pool: Pool::new(store, config.clock.clone()),
-            http: edge::client(Duration::from_secs(60)),
+            pool: Pool::new(store, config.clock.clone(), crew),
+            results,
+            door: Door::new(place, config.clock.clone(), config.secret, events),
+            inbox,
             jobs: JoinSet::new(),
             dirty: BTreeSet::new(),
             reading: BTreeSet::new(),
             waiting: BTreeMap::new(),
-            starved: BTreeSet::new(),
+            full: false,
             following: false,
             looked_at: config.clock.seconds(),
             config,
@@ -108,12 +147,23 @@ impl Service {
         Ok((service, lane))
     }
 
+    /// The way in for workers.
+    pub fn door(&self) -> Door {
+        self.door.clone()
+    }
+
     /// Puts the remembered tasks back on the table.
     async fn resume(&mut self) -> Result<(), Error> {
+        let mut known = BTreeMap::new();
         for task in self.pool.store.open_tasks()? {
-            let (period, app_type) = describe(&self.hub, &task.deal).await?;
+            let terms = (task.deal.app.pointer, task.deal.category);
+            let (period, app_type) = match known.get(&terms) {
+                Some(found) => found,
+                None => known.entry(terms).or_insert(describe(&self.hub, &task.deal).await?),
+            };
+            let need = Need::new(app_type.clone(), task.deal.tag, self.config.floor);
             self.dirty.insert(task.task);
-            self.pool.open(task, period, app_type);
+            self.pool.open(task, *period, need);
         }
         if !self.dirty.is_empty() {
             info!(tasks = self.dirty.len(), "going on with open tasks");
@@ -121,45 +171,90 @@ impl Service {
         Ok(())
     }
 
-    /// Serves workers and people, and works, until `shutdown`.
-    pub async fn run(mut self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
-        let (events, mut inbox) = mpsc::channel(EVENTS);
-        let (queries, mut questions) = mpsc::channel(EVENTS);
-        let chain_id = self.hub.client.chain_id().await?;
-        let door = Door { workerpool: self.config.workerpool, hub: self.hub.address, chain_id, events };
+    /// Serves workers and people over HTTP, and works, until `shutdown`.
+    pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+        let (queries, questions) = mpsc::channel(EVENTS);
+        let router = http::router(self.door(), queries);
+        let stop = shutdown.child_token();
         let mut server = JoinSet::new();
-        server.spawn(edge::serve(listener, http::router(door, queries), shutdown.clone()));
+        server.spawn(edge::serve(listener, router, stop.clone()));
+        let worked = tokio::select! {
+            worked = Box::pin(self.serve(questions, shutdown)) => worked,
+            Some(ended) = server.join_next() => ended.map_err(std::io::Error::other)?.map_err(Into::into),
+        };
+        stop.cancel();
+        while server.join_next().await.is_some() {}
+        worked
+    }
+
+    /// Works without a port until `shutdown`: workers come through [`Self::door`].
+    pub async fn work(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let (_queries, questions) = mpsc::channel(1);
+        self.serve(questions, shutdown).await
+    }
+
+    async fn serve(mut self, mut questions: mpsc::Receiver<Query>, shutdown: CancellationToken) -> Result<(), Error> {
         let mut tick = tokio::time::interval(self.hub.client.poll_interval().min(Duration::from_secs(1)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut full_pass = tokio::time::interval(self.config.full_pass);
+        full_pass.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            // In this order: what makes room comes before what fills it, and a stop before both.
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => break,
-                _ = tick.tick() => self.tick()?,
-                _ = full_pass.tick() => self.dirty.extend(self.pool.open_tasks()),
-                Some(event) = inbox.recv() => self.hear(event)?,
-                Some(query) = questions.recv() => self.answer(query),
                 Some(done) = self.jobs.join_next() => match done {
                     Ok(done) => self.take(done)?,
                     // A bug must not be survived by half.
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
-                Some(ended) = server.join_next() => {
-                    ended.map_err(std::io::Error::other)??;
-                    break;
+                _ = tick.tick() => self.tick(),
+                _ = full_pass.tick() => self.dirty.extend(self.pool.open_tasks()),
+                Some(query) = questions.recv() => self.answer(query),
+                Some(event) = self.inbox.recv() => self.hear(event),
+            }
+            // What is there already shares the commit.
+            for _ in 0..BATCH {
+                match self.inbox.try_recv() {
+                    Ok(event) => self.hear(event),
+                    Err(_) => break,
                 }
             }
+            self.hand_out();
+            self.flush()?;
             self.look();
         }
-        while server.join_next().await.is_some() {}
+        self.flush()
+    }
+
+    /// Writes what is new, then says it. A full disk is waited for: nothing is said that is not on disk.
+    fn flush(&mut self) -> Result<(), Error> {
+        match self.pool.flush() {
+            Ok(()) => self.full = false,
+            Err(full @ journal::Error::DiskFull { .. }) => {
+                if !std::mem::replace(&mut self.full, true) {
+                    error!(error = %full, "the pool waits for room on the disk");
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
         Ok(())
     }
 
-    fn tick(&mut self) -> Result<(), Error> {
+    /// Gives free workers to the tasks that wait, fair between requesters.
+    fn hand_out(&mut self) {
+        while let Some(id) = self.pool.next_waiting() {
+            self.pool.wait_no_more(id);
+            self.add_workers(id);
+        }
+    }
+
+    fn tick(&mut self) {
         let now = self.pool.now();
         if now != self.looked_at {
             self.dirty.extend(self.pool.due(self.looked_at, now));
-            self.dirty.extend(self.pool.give_up_lost()?);
+            self.dirty.extend(self.pool.give_up_lost());
+            self.pool.crew.wake(now);
             let due: Vec<_> = self.waiting.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
             for id in due {
                 self.waiting.remove(&id);
@@ -172,7 +267,6 @@ impl Service {
             let (follower, cursor) = (self.follower.clone(), self.cursor.clone());
             self.jobs.spawn(async move { Done::News(follower.poll(&cursor).await) });
         }
-        Ok(())
     }
 
     /// Starts reading the tasks that something happened to.
@@ -199,8 +293,8 @@ impl Service {
             Done::Opened(tasks, news) => self.opened(tasks, news)?,
             Done::Facts(id, Ok(facts)) => {
                 self.reading.remove(&id);
-                let steps = self.pool.absorb(id, facts)?;
-                self.perform(id, steps)?;
+                let steps = self.pool.absorb(id, facts);
+                self.perform(id, steps);
             }
             Done::Facts(id, Err(error)) => {
                 self.reading.remove(&id);
@@ -214,8 +308,8 @@ impl Service {
                 self.waiting.insert(name, self.pool.now() + RETRY);
                 self.dirty.insert(id);
             }
-            Done::Checked(id, worker, link, result) => self.checked(id, worker, link, result)?,
-            Done::Score(worker, Ok(score)) => self.pool.set_score(worker, score),
+            Done::Checked(id, worker, link, result) => self.checked(id, worker, link, result),
+            Done::Score(worker, Ok(score)) => self.pool.crew.set_score(worker, score),
             Done::Score(worker, Err(error)) => warn!(%worker, %error, "cannot read a score"),
         }
         Ok(())
@@ -247,81 +341,109 @@ impl Service {
         });
     }
 
-    fn opened(&mut self, tasks: Vec<(Remembered, u64, String)>, news: News) -> Result<(), Error> {
-        let rows: Vec<_> = tasks.iter().map(|(t, _, _)| (t.task, &t.deal, t.index)).collect();
-        self.pool.store.advance(&news.cursor, &rows)?;
+    fn opened(&mut self, found: Vec<Found>, news: News) -> Result<(), Error> {
+        let mut fresh = Vec::new();
+        for found in found {
+            // One that was opened before keeps what is known of it, also when it has ended.
+            let id = found.task.task;
+            if self.pool.entry(id).is_none() && self.pool.store.task(id)?.is_none_or(|known| known.stages.is_empty()) {
+                fresh.push(found);
+            }
+        }
+        let rows: Vec<_> = fresh.iter().map(|f| (f.task.task, &f.task.deal, f.task.index)).collect();
+        self.pool.store.advance(&news.cursor, &rows);
         self.cursor = news.cursor;
         self.following = false;
-        for (task, period, app_type) in tasks {
-            // One that was opened before keeps what is known of it, also when it has ended.
-            let known = self.pool.store.task(task.task)?;
-            if known.as_ref().is_some_and(|k| k.stages.is_empty()) {
-                info!(task = %task.task, deal = %task.deal.id, trust = %task.deal.trust, "bought");
-                self.dirty.insert(task.task);
-                self.pool.open(task, period, app_type);
-            }
+        for Found { task, period, app_type } in fresh {
+            info!(task = %task.task, deal = %task.deal.id, trust = %task.deal.trust, "bought");
+            self.dirty.insert(task.task);
+            let need = Need::new(app_type, task.deal.tag, self.config.floor);
+            self.pool.open(task, period, need);
         }
         Ok(())
     }
 
-    fn hear(&mut self, event: Event) -> Result<(), Error> {
+    fn hear(&mut self, event: Event) {
         match event {
-            Event::Joined { worker, name, capabilities, connection, outbox } => {
-                let welcome = ToWorker::Welcome {
-                    gateway_url: self.config.gateway_url.clone(),
-                    upload_url: self.config.upload_url.clone(),
-                    upload_token: self.config.upload_token.clone(),
-                };
-                info!(%worker, name, "worker logged in");
-                match self.pool.join(worker, name, capabilities, (connection, outbox.clone())) {
-                    Ok(()) => self.welcome(worker, welcome),
-                    Err(reason) => drop(outbox.try_send(ToWorker::Refused { reason })),
-                }
-            }
-            Event::Said { worker, connection, message } if self.pool.is_current(worker, connection) => {
-                match self.pool.hear(worker, message)? {
-                    Heard::Sign => {}
+            Event::Joined { worker, login, answer } => self.join(worker, *login, answer),
+            Event::Said { worker, connection, message } if self.pool.crew.is_current(worker, connection) => {
+                match self.pool.hear(worker, message) {
+                    Heard::Draining => {}
                     Heard::Progress(task) => drop(self.dirty.insert(task)),
                     Heard::Free(task) => {
                         self.dirty.insert(task);
-                        self.dirty.append(&mut self.starved);
+                        self.hand_out();
+                        self.pool.say_no_work(worker);
                     }
                     Heard::Result(task, link) => self.check(task, worker, link),
                 }
             }
-            Event::Left { worker, connection } if self.pool.is_current(worker, connection) => {
-                info!(%worker, "worker disconnected");
-                self.pool.leave(worker);
-                self.dirty.extend(self.pool.part_of(worker));
+            Event::Left { worker, connection, session } => {
+                if self.pool.crew.leave(worker, connection, session) {
+                    info!(%worker, "worker disconnected");
+                    self.dirty.extend(self.pool.part_of(worker));
+                }
             }
-            Event::Said { .. } | Event::Left { .. } => {}
+            Event::Said { .. } => {}
         }
-        Ok(())
     }
 
-    /// Tells a worker that came (back) all that still holds for it. New work may now find a hand.
-    fn welcome(&mut self, worker: Address, welcome: ToWorker) {
-        self.pool.tell(worker, welcome);
+    fn join(&mut self, worker: Address, login: Applicant, answer: oneshot::Sender<Admission>) {
+        let welcome = Welcome {
+            version: login.version,
+            session: 0,
+            resumed: false,
+            received: 0,
+            reconnect: self.config.reconnect,
+            gateway_url: self.config.gateway_url.clone(),
+            upload_url: self.config.upload_url.clone(),
+            upload_token: self.config.upload_token.clone(),
+        };
+        let name = login.name.clone();
+        let admission = self.pool.crew.join(worker, login, welcome, self.pool.now());
+        let resumed = match &admission {
+            Admission::In { welcome, .. } => welcome.resumed,
+            Admission::Out(greeting) => {
+                info!(%worker, name, ?greeting, "worker not let in");
+                // The connection may have ended.
+                return drop(answer.send(admission));
+            }
+        };
+        info!(%worker, name, resumed, "worker logged in");
+        // If the connection has ended, it says so itself.
+        let _ = answer.send(admission);
+        match resumed {
+            true => self.dirty.extend(self.pool.part_of(worker)),
+            false => self.begin(worker),
+        }
+    }
+
+    /// Tells a worker that begins a session all that still holds for it. New work may now find a hand.
+    fn begin(&mut self, worker: Address) {
         for task in self.pool.assigned(worker) {
             self.assign(task, worker);
         }
         let hub = self.hub.clone();
         self.jobs.spawn(async move { Done::Score(worker, hub.score(worker).await) });
-        self.dirty.append(&mut self.starved);
         self.dirty.extend(self.pool.part_of(worker));
+        self.hand_out();
+        self.pool.say_no_work(worker);
     }
 
-    fn perform(&mut self, id: TaskId, steps: Vec<Step>) -> Result<(), Error> {
+    fn perform(&mut self, id: TaskId, steps: Vec<Step>) {
         let now = self.pool.now();
         let ended = self.pool.entry(id).is_some_and(|_| steps.iter().all(|s| matches!(s, Step::End(..))));
+        if !steps.contains(&Step::AddWorker) {
+            self.pool.wait_no_more(id);
+        }
         for step in steps {
             match step {
                 Step::Initialize => self.transact(id, format!("initialize:{id}"), Tx::Initialize),
-                Step::AddWorker => self.add_workers(id)?,
+                Step::AddWorker => self.add_workers(id),
                 Step::Reveal(worker) => self.pool.tell(worker, ToWorker::Reveal { task: id }),
                 Step::Upload(worker) => {
                     if !self.pool.is_asked(id, worker) {
-                        self.pool.record(id, worker, Status::ResultUploadRequested, None, now)?;
+                        self.pool.record(id, worker, Status::ResultUploadRequested, None, now);
                     }
                     self.pool.tell(worker, ToWorker::Upload { task: id });
                 }
@@ -336,11 +458,11 @@ impl Service {
                         CauseCode::ContributionTimeout => Status::AbortedOnContributionTimeout,
                         _ => Status::AbortedOnConsensusReached,
                     };
-                    self.pool.record(id, worker, status, Some(cause.clone()), now)?;
+                    self.pool.record(id, worker, status, Some(cause.clone()), now);
                     self.pool.tell(worker, ToWorker::Abort { task: id, cause });
                 }
                 Step::End(worker, status) => {
-                    self.pool.record(id, worker, status, None, now)?;
+                    self.pool.record(id, worker, status, None, now);
                     self.pool.tell(worker, ToWorker::Complete { task: id });
                     let hub = self.hub.clone();
                     self.jobs.spawn(async move { Done::Score(worker, hub.score(worker).await) });
@@ -352,23 +474,21 @@ impl Service {
         if ended && over {
             self.pool.close(id);
         }
-        Ok(())
     }
 
     /// Gives the task to as many workers as it still needs and there are.
-    fn add_workers(&mut self, id: TaskId) -> Result<(), Error> {
-        while self.pool.steps(id)?.contains(&Step::AddWorker) {
+    fn add_workers(&mut self, id: TaskId) {
+        while self.pool.steps(id).contains(&Step::AddWorker) {
             let Some(worker) = self.pool.candidate(id) else {
-                if self.starved.insert(id) {
-                    info!(task = %id, "waiting for a worker");
+                if self.pool.wait(id) {
+                    info!(task = %id, waiting = self.pool.waiting(), "waiting for a worker");
                 }
-                return Ok(());
+                return;
             };
-            self.pool.record(id, worker, Status::Created, None, self.pool.now())?;
+            self.pool.record(id, worker, Status::Created, None, self.pool.now());
             info!(task = %id, %worker, "assigned");
             self.assign(id, worker);
         }
-        Ok(())
     }
 
     fn assign(&mut self, task: TaskId, worker: Address) {
@@ -402,9 +522,9 @@ impl Service {
         if self.waiting.insert(name, u64::MAX).is_some() {
             return;
         }
-        let (http, gateway) = (self.http.clone(), self.config.gateway_url.clone());
+        let results = self.results.clone();
         self.jobs.spawn(async move {
-            let result = check::result(&http, &gateway, &link, agreed).await;
+            let result = check::result(&*results, &link, agreed).await;
             Done::Checked(task, worker, link, result)
         });
     }
@@ -415,19 +535,18 @@ impl Service {
         worker: Address,
         link: ResultLink,
         result: Result<(), check::Error>,
-    ) -> Result<(), Error> {
+    ) {
         self.waiting.remove(&format!("check:{id}:{worker}"));
         self.dirty.insert(id);
         match result {
-            Ok(()) => self.pool.uploaded(id, worker, link)?,
+            Ok(()) => self.pool.uploaded(id, worker, link),
             Err(error) => {
                 warn!(task = %id, %worker, %error, "the uploaded result is not accepted");
                 let cause = Cause::new(CauseCode::ResultUploadFailed, error.to_string());
                 let now = self.pool.now();
-                self.pool.record(id, worker, Status::ResultUploadFailed, Some(cause), now)?;
+                self.pool.record(id, worker, Status::ResultUploadFailed, Some(cause), now);
             }
         }
-        Ok(())
     }
 
     fn answer(&self, query: Query) {
@@ -513,14 +632,14 @@ async fn facts(hub: &Hub, id: TaskId) -> Result<Facts, bourse_chain::Error> {
             worker: *worker,
             status: contribution.status,
             hash: contribution.result_hash,
-            weight: consensus::weight(hub.score(*worker).await?),
+            weight: contribution.weight,
         });
     }
     Ok(Facts { task, votes })
 }
 
 /// The tasks of deals, with what is needed to work on them.
-async fn read_deals(hub: &Hub, deals: Vec<ids::DealId>) -> Result<Vec<(Remembered, u64, String)>, bourse_chain::Error> {
+async fn read_deals(hub: &Hub, deals: Vec<ids::DealId>) -> Result<Vec<Found>, bourse_chain::Error> {
     let mut tasks = Vec::new();
     for id in deals {
         // A deal that a reorg took away is not there any more.
@@ -530,9 +649,8 @@ async fn read_deals(hub: &Hub, deals: Vec<ids::DealId>) -> Result<Vec<(Remembere
         for n in 0..size {
             let index = deal.bot_first.saturating_add(U256::from(n));
             let task = TaskId::of(deal.id, index);
-            let remembered =
-                Remembered { task, deal: deal.clone(), index, result: None, stages: vec![], replicates: vec![] };
-            tasks.push((remembered, period, app_type.clone()));
+            let task = Remembered { task, deal: deal.clone(), index, result: None, stages: vec![], replicates: vec![] };
+            tasks.push(Found { task, period, app_type: app_type.clone() });
         }
     }
     Ok(tasks)

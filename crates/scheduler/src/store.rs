@@ -12,9 +12,8 @@ use bourse_protocol::{
 use bourse_service::journal::{Error, Journal};
 use rusqlite::{Transaction, params, types::FromSqlError};
 use serde::{Serialize, de::DeserializeOwned};
-use std::path::Path;
 
-const SCHEMA: &[&str] = &[
+pub(crate) const SCHEMA: &[&str] = &[
     bourse_chain::sender::SCHEMA,
     "
     CREATE TABLE cursor (id INTEGER PRIMARY KEY CHECK (id = 0), cursor TEXT NOT NULL);
@@ -42,10 +41,21 @@ const SCHEMA: &[&str] = &[
     ",
 ];
 
-/// The scheduler's memory.
-#[derive(Clone, Debug)]
+/// The scheduler's memory. What is noted waits for [`Store::flush`], which writes all of it in one transaction.
+#[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) journal: Journal,
+    notes: Vec<Note>,
+}
+
+/// Something to remember.
+#[derive(Debug)]
+enum Note {
+    Task(TaskId, Box<Deal>, U256),
+    Cursor(Cursor),
+    Stage(TaskId, StageChange, bool),
+    Status(TaskId, Address, StatusChange),
+    Result(TaskId, ResultLink),
 }
 
 /// A task as it was remembered.
@@ -61,15 +71,30 @@ pub(crate) struct Remembered {
 }
 
 impl Store {
-    pub(crate) fn open(path: &Path, owner: &str) -> Result<Self, Error> {
-        let journal = Journal::open(path, SCHEMA)?;
+    /// The tables in `journal`, whose schema is [`SCHEMA`].
+    pub(crate) fn new(journal: Journal, owner: &str) -> Result<Self, Error> {
         journal.belongs_to(owner)?;
-        Ok(Self { journal })
+        Ok(Self { journal, notes: vec![] })
     }
 
     #[cfg(test)]
     pub(crate) fn in_memory() -> Self {
-        Self { journal: Journal::in_memory(SCHEMA).unwrap() }
+        Self::new(Journal::in_memory(SCHEMA).unwrap(), "test").unwrap()
+    }
+
+    /// Writes all that was noted since the last time. On an error nothing is written, and the notes are kept.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        if self.notes.is_empty() {
+            return Ok(());
+        }
+        self.journal.write(|t| self.notes.iter().try_for_each(|note| note.write(t)))?;
+        self.notes.clear();
+        Ok(())
+    }
+
+    /// Whether something waits to be written.
+    pub(crate) fn has_notes(&self) -> bool {
+        !self.notes.is_empty()
     }
 
     pub(crate) fn cursor(&self) -> Result<Option<Cursor>, Error> {
@@ -80,44 +105,27 @@ impl Store {
         })
     }
 
-    /// New deals and how far the chain was read, together: a deal is never lost between the two.
-    pub(crate) fn advance(&self, cursor: &Cursor, tasks: &[(TaskId, &Deal, U256)]) -> Result<(), Error> {
-        self.journal.write(|t| {
-            for (task, deal, index) in tasks {
-                t.execute(
-                    "INSERT OR IGNORE INTO task (task, deal, idx) VALUES (?1, ?2, ?3)",
-                    params![task.to_string(), write(deal), index.to_string()],
-                )?;
-            }
-            t.execute("INSERT OR REPLACE INTO cursor (id, cursor) VALUES (0, ?1)", [write(cursor)]).map(drop)
-        })
+    /// New tasks and how far the chain was read, together: a deal is never lost between the two.
+    pub(crate) fn advance(&mut self, cursor: &Cursor, tasks: &[(TaskId, &Deal, U256)]) {
+        let tasks = tasks.iter().map(|(task, deal, index)| Note::Task(*task, Box::new((*deal).clone()), *index));
+        self.notes.extend(tasks);
+        self.notes.push(Note::Cursor(cursor.clone()));
     }
 
     /// A task's new stage.
-    pub(crate) fn stage(&self, task: TaskId, change: &StageChange, ended: bool) -> Result<(), Error> {
-        self.journal.write(|t| {
-            t.execute("INSERT INTO stage (task, change) VALUES (?1, ?2)", params![task.to_string(), write(change)])?;
-            t.execute("UPDATE task SET ended = ?2 WHERE task = ?1", params![task.to_string(), ended]).map(drop)
-        })
+    pub(crate) fn stage(&mut self, task: TaskId, change: StageChange, ended: bool) {
+        self.notes.push(Note::Stage(task, change, ended));
     }
 
     /// A replicate's new status.
-    pub(crate) fn status(&self, task: TaskId, worker: Address, change: &StatusChange) -> Result<(), Error> {
-        self.journal.write(|t| insert_status(t, task, worker, change))
+    pub(crate) fn status(&mut self, task: TaskId, worker: Address, change: StatusChange) {
+        self.notes.push(Note::Status(task, worker, change));
     }
 
     /// Where a result lies, and that its worker has done its part.
-    pub(crate) fn result(
-        &self,
-        task: TaskId,
-        worker: Address,
-        link: &ResultLink,
-        change: &StatusChange,
-    ) -> Result<(), Error> {
-        self.journal.write(|t| {
-            t.execute("UPDATE task SET result = ?2 WHERE task = ?1", params![task.to_string(), write(link)])?;
-            insert_status(t, task, worker, change)
-        })
+    pub(crate) fn result(&mut self, task: TaskId, worker: Address, link: &ResultLink, change: StatusChange) {
+        self.notes.push(Note::Result(task, link.clone()));
+        self.status(task, worker, change);
     }
 
     /// Every task that has not ended.
@@ -157,9 +165,31 @@ impl Store {
     }
 }
 
-fn insert_status(t: &Transaction<'_>, task: TaskId, worker: Address, change: &StatusChange) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO replicate (task, worker, change) VALUES (?1, ?2, ?3)";
-    t.execute(sql, params![task.to_string(), worker.to_string(), write(change)]).map(drop)
+impl Note {
+    fn write(&self, t: &Transaction<'_>) -> rusqlite::Result<()> {
+        let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| t.prepare_cached(sql)?.execute(values).map(drop);
+        match self {
+            Self::Task(task, deal, index) => run(
+                "INSERT OR IGNORE INTO task (task, deal, idx) VALUES (?1, ?2, ?3)",
+                params![task.to_string(), write(deal), index.to_string()],
+            ),
+            Self::Cursor(cursor) => {
+                run("INSERT OR REPLACE INTO cursor (id, cursor) VALUES (0, ?1)", params![write(cursor)])
+            }
+            Self::Stage(task, change, ended) => {
+                let task = task.to_string();
+                run("INSERT INTO stage (task, change) VALUES (?1, ?2)", params![task, write(change)])?;
+                run("UPDATE task SET ended = ?2 WHERE task = ?1", params![task, ended])
+            }
+            Self::Status(task, worker, change) => run(
+                "INSERT INTO replicate (task, worker, change) VALUES (?1, ?2, ?3)",
+                params![task.to_string(), worker.to_string(), write(change)],
+            ),
+            Self::Result(task, link) => {
+                run("UPDATE task SET result = ?2 WHERE task = ?1", params![task.to_string(), write(link)])
+            }
+        }
+    }
 }
 
 fn changes<T: DeserializeOwned>(c: &rusqlite::Connection, sql: &str, task: &str) -> rusqlite::Result<Vec<T>> {
@@ -227,26 +257,42 @@ pub(crate) mod tests {
 
     #[test]
     fn everything_said_of_a_task_is_remembered_in_order() {
-        let store = Store::in_memory();
+        let mut store = Store::in_memory();
         let (task, worker) = (TaskId(B256::with_last_byte(7)), Address::with_last_byte(8));
         let cursor = Cursor::starting_at(3);
         assert_eq!(store.cursor().unwrap(), None);
         for _ in 0..2 {
-            store.advance(&cursor, &[(task, &deal(), U256::ZERO)]).unwrap();
+            store.advance(&cursor, &[(task, &deal(), U256::ZERO)]);
         }
+        store.flush().unwrap();
         assert_eq!(store.cursor().unwrap(), Some(cursor));
         let change = |status| StatusChange { date: 1, status, cause: None };
-        store.status(task, worker, &change(Status::Created)).unwrap();
+        store.status(task, worker, change(Status::Created));
         let link = ResultLink::ipfs("/ipfs/x".into());
-        store.result(task, worker, &link, &change(Status::ResultUploaded)).unwrap();
+        store.result(task, worker, &link, change(Status::ResultUploaded));
         let stage = StageChange { date: 2, status: Stage::Running };
-        store.stage(task, &stage, false).unwrap();
+        store.stage(task, stage.clone(), false);
+        assert!(store.open_tasks().unwrap()[0].replicates.is_empty(), "nothing is written before the flush");
+        store.flush().unwrap();
         let open = store.open_tasks().unwrap();
         assert_eq!(open.len(), 1);
         assert_eq!(open[0].replicates, [(worker, vec![change(Status::Created), change(Status::ResultUploaded)])]);
         assert_eq!((open[0].result.as_ref(), &open[0].stages[..]), (Some(&link), &[stage][..]));
-        store.stage(task, &StageChange { date: 3, status: Stage::Completed }, true).unwrap();
+        store.stage(task, StageChange { date: 3, status: Stage::Completed }, true);
+        store.flush().unwrap();
         assert!(store.open_tasks().unwrap().is_empty());
         assert_eq!(store.task(task).unwrap().unwrap().stages.len(), 2);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_later() {
+        let mut store = Store::in_memory();
+        let task = TaskId(B256::with_last_byte(7));
+        // There is no such task: the reference is refused.
+        store.stage(task, StageChange { date: 2, status: Stage::Running }, false);
+        assert!(store.flush().is_err() && store.has_notes());
+        store.journal.write(|t| t.execute_batch("PRAGMA defer_foreign_keys = ON; INSERT INTO task (task, deal, idx) VALUES ('0x0000000000000000000000000000000000000000000000000000000000000007', '{}', '0')")).unwrap();
+        store.flush().unwrap();
+        assert!(!store.has_notes());
     }
 }

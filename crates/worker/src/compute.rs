@@ -7,6 +7,7 @@ use crate::{
     context::{Context, Trouble},
     fetch::{self, Source, Wanted},
     folder::{Folder, OUT},
+    machine::{Machine, Sandbox, StandIn},
     replicate::Terms,
     store::Answer,
     wasm::{self, Outcome, Report, output},
@@ -59,11 +60,18 @@ struct Need {
 impl Run<'_> {
     /// The answer, safely on disk.
     pub(crate) async fn answer(&self) -> Result<Answer, Trouble> {
-        let folder = self.folder();
+        match &self.context.machine {
+            Machine::Sandbox(sandbox) => self.sandboxed(sandbox).await,
+            Machine::StandIn(stand_in) => self.stood_in(&**stand_in).await,
+        }
+    }
+
+    async fn sandboxed(&self, sandbox: &Sandbox) -> Result<Answer, Trouble> {
+        let folder = sandbox.folders.of(self.assignment.task);
         folder.renew().map_err(|e| Trouble::disk(folder.path(), &e))?;
         let answer = match self.context.config.forge {
             true => self.forge(&folder)?,
-            false => match self.honest(&folder).await {
+            false => match self.honest(sandbox, &folder).await {
                 Err(Trouble::Alike(status, failure)) => self.failed(&folder, status, &failure).await?,
                 other => other?,
             },
@@ -72,16 +80,27 @@ impl Run<'_> {
         Ok(answer)
     }
 
-    fn folder(&self) -> Folder {
-        self.context.folders.of(self.assignment.task)
+    async fn stood_in(&self, machine: &dyn StandIn) -> Result<Answer, Trouble> {
+        for status in [Status::AppDownloading, Status::AppDownloaded, Status::DataDownloading, Status::DataDownloaded] {
+            self.say(status).await?;
+        }
+        self.say(Status::Computing).await?;
+        let content = tokio::select! {
+           biased;
+            () = self.cancel.cancelled() => return Err(Trouble::Cancelled),
+            content = machine.compute(self.assignment.task) => content,
+        };
+        let content = content.map_err(|cause| Trouble::Here(Status::ComputeFailed, cause))?;
+        self.say(Status::Computed).await?;
+        Ok(Answer { digest: sha256(&content), file: String::new() })
     }
 
-    async fn honest(&self, folder: &Folder) -> Result<Answer, Trouble> {
+    async fn honest(&self, sandbox: &Sandbox, folder: &Folder) -> Result<Answer, Trouble> {
         self.say(Status::AppDownloading).await?;
-        let (app, module) = self.app(folder).await?;
+        let (app, module) = self.app(sandbox, folder).await?;
         self.say(Status::AppDownloaded).await?;
         self.say(Status::DataDownloading).await?;
-        let env = self.inputs(folder).await?;
+        let env = self.inputs(sandbox, folder).await?;
         self.say(Status::DataDownloaded).await?;
         let args = arguments(&app, &self.terms.deal.params)?;
         self.say(Status::Computing).await?;
@@ -93,7 +112,7 @@ impl Run<'_> {
             input_dir: folder.input(),
             output_dir: folder.output(),
         };
-        let report = self.context.engine.run(job, self.limits(), self.cancel.clone()).await.map_err(engine_fault)?;
+        let report = sandbox.engine.run(job, self.limits(), self.cancel.clone()).await.map_err(engine_fault)?;
         folder.keep_console(&report).map_err(|e| Trouble::disk(folder.path(), &e))?;
         let answer = judge(folder, report).await?;
         self.say(Status::Computed).await?;
@@ -126,7 +145,7 @@ impl Run<'_> {
         wasm::Limits { wall, ..self.context.config.limits.clone() }
     }
 
-    async fn app(&self, folder: &Folder) -> Result<(App, Vec<u8>), Trouble> {
+    async fn app(&self, sandbox: &Sandbox, folder: &Folder) -> Result<(App, Vec<u8>), Trouble> {
         let failed = Status::AppDownloadFailed;
         let address = self.terms.deal.app.pointer;
         let Some(app) = self.context.hub.app(address).await? else {
@@ -144,18 +163,18 @@ impl Run<'_> {
         let wanted = Wanted { source, checksum: Some(app.checksum), limit };
         let need = Need { wanted, failed, unavailable, wrong: CauseCode::AppBadChecksum };
         let path = folder.path().join("app.wasm");
-        self.fetch(&need, &path).await?;
+        self.fetch(sandbox, &need, &path).await?;
         let module = tokio::fs::read(&path).await.map_err(|e| Trouble::disk(&path, &e))?;
         Ok((app, module))
     }
 
     /// Puts dataset and input files into the input folder; returns the app's environment.
-    async fn inputs(&self, folder: &Folder) -> Result<BTreeMap<String, String>, Trouble> {
+    async fn inputs(&self, sandbox: &Sandbox, folder: &Folder) -> Result<BTreeMap<String, String>, Trouble> {
         let mut env = environment(self.assignment, self.terms);
         if let Some(dataset) = &self.terms.deal.dataset {
             // The name on disk is the address, as apps know it: middleware.md §4.6.
             let name = format!("{:#x}", dataset.pointer);
-            self.dataset(folder, &name).await?;
+            self.dataset(sandbox, folder, &name).await?;
             env.insert("IEXEC_DATASET_ADDRESS".into(), name.clone());
             env.insert("IEXEC_DATASET_FILENAME".into(), name);
         }
@@ -177,13 +196,13 @@ impl Run<'_> {
             let name = format!("{:x}", Sha256::digest(text));
             let wanted =
                 Wanted { source: Source::Http(url), checksum: None, limit: self.context.config.download_limit };
-            self.fetch(&data(wanted), &folder.input().join(&name)).await?;
+            self.fetch(sandbox, &data(wanted), &folder.input().join(&name)).await?;
             env.insert(format!("IEXEC_INPUT_FILE_NAME_{}", i + 1), name);
         }
         Ok(env)
     }
 
-    async fn dataset(&self, folder: &Folder, name: &str) -> Result<(), Trouble> {
+    async fn dataset(&self, sandbox: &Sandbox, folder: &Folder, name: &str) -> Result<(), Trouble> {
         let failed = Status::DataDownloadFailed;
         let Some(resource) = &self.terms.deal.dataset else { return Ok(()) };
         let address = resource.pointer;
@@ -197,18 +216,19 @@ impl Run<'_> {
         })?;
         let checksum = (dataset.checksum != B256::ZERO).then_some(dataset.checksum);
         let wanted = Wanted { source, checksum, limit: self.context.config.download_limit };
-        self.fetch(&data(wanted), &folder.input().join(name)).await
+        self.fetch(sandbox, &data(wanted), &folder.input().join(name)).await
     }
 
     /// Tries until it is there, or will not come, or comes too late to be of use.
-    async fn fetch(&self, need: &Need, target: &std::path::Path) -> Result<(), Trouble> {
+    async fn fetch(&self, sandbox: &Sandbox, need: &Need, target: &std::path::Path) -> Result<(), Trouble> {
         let mut services = self.context.services.clone();
         let (began, mut pause) = (Instant::now(), Duration::from_millis(500));
         loop {
             let gateway = services.borrow_and_update().as_ref().map(|s| s.gateway_url.clone());
             let error = tokio::select! {
+                biased;
                 () = self.cancel.cancelled() => return Err(Trouble::Cancelled),
-                fetched = self.context.files.fetch(gateway.as_deref(), &need.wanted, target) => match fetched {
+                fetched = sandbox.files.fetch(gateway.as_deref(), &need.wanted, target) => match fetched {
                     Ok(()) => return Ok(()),
                     Err(error) => error,
                 },
@@ -227,6 +247,7 @@ impl Run<'_> {
             }
             tracing::warn!(task = %self.assignment.task, %error, "download fails; trying again");
             tokio::select! {
+                biased;
                 () = self.cancel.cancelled() => return Err(Trouble::Cancelled),
                 _ = services.changed(), if gateway.is_none() => {}
                 () = tokio::time::sleep(pause) => {}

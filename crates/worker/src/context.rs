@@ -1,6 +1,6 @@
 //! What every replicate of a worker shares, and how a replicate says where it stands.
 
-use crate::{Config, Error, fetch::Fetcher, folder::Folders, store::Store, wasm};
+use crate::{Config, Error, machine::Machine, store::Store};
 use bourse_chain::{Hub, Sender};
 use bourse_protocol::{
     Address,
@@ -30,10 +30,7 @@ pub(crate) struct Context {
     pub(crate) wallet: Address,
     pub(crate) sender: Sender,
     pub(crate) store: Store,
-    pub(crate) folders: Folders,
-    pub(crate) files: Fetcher,
-    pub(crate) http: reqwest::Client,
-    pub(crate) engine: wasm::Engine,
+    pub(crate) machine: Machine,
     pub(crate) reports: mpsc::Sender<ToScheduler>,
     /// Nothing before the first login.
     pub(crate) services: watch::Receiver<Option<Services>>,

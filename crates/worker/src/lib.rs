@@ -14,6 +14,7 @@ mod context;
 mod fetch;
 mod folder;
 mod link;
+mod machine;
 mod replicate;
 mod service;
 mod store;
@@ -21,7 +22,9 @@ mod task;
 mod upload;
 pub mod wasm;
 
-pub use service::Service;
+pub use link::Dial;
+pub use machine::StandIn;
+pub use service::{SCHEMA, Service};
 
 use bourse_chain::GasPolicy;
 use bourse_protocol::{Address, U256};

@@ -1,44 +1,46 @@
-//! The worker's end of the WebSocket: connect, log in, report, listen, connect again.
+//! The worker's end of the link: connect, log in, exchange numbered messages, connect again.
 //!
-//! Nothing here decides anything. What cannot be delivered is dropped: after each login everything that still holds is
-//! said again, from the journal. The scheduler may be hostile: sizes, rates and waits are bounded.
+//! Nothing here decides anything. A broken connection loses nothing: the session goes on over the next one. When either
+//! side has forgotten the session, everything that still holds is said again, from the journal. The scheduler may be
+//! hostile: sizes, rates and waits are bounded.
+
+mod websocket;
 
 use crate::{Error, context::Services, store::Store};
 use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync};
 use bourse_protocol::{
     Address, B256,
     ids::TaskId,
-    link::{self, Capabilities, ToScheduler, ToWorker},
+    link::{self, Backoff, Capabilities, Frame, Greeting, Heard, Login, Resume, Session, ToScheduler, ToWorker, Welcome},
     replicate::Status,
 };
-use futures_util::{SinkExt, StreamExt};
-use rand::Rng;
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use bourse_service::wire::{Broken, Wire};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{collections::BTreeSet, future::Future, time::Duration};
 use tokio::{
-    net::TcpStream,
     sync::{mpsc, watch},
-    time::{interval, sleep, timeout},
-};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config,
-    tungstenite::{Message, protocol::WebSocketConfig},
+    time::{Instant, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use url::Url;
+pub(crate) use websocket::{WebSocket, address};
 
 /// Each step of connecting and logging in, and each message sent, must end within this time.
 const STEP: Duration = Duration::from_secs(10);
-/// First and longest pause between two connections; each is shortened by up to half, so that not all come at once.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// So many messages without meaning end a connection.
 const MAX_NONSENSE: u32 = 16;
-/// Ended replicates that are said again after a login.
+/// Ended replicates that are said again when a session begins.
 const ENDED_AGAIN: u32 = 64;
+/// No scheduler makes a worker wait longer, in seconds.
+const LONGEST_WAIT: u64 = 600;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+/// The way to the scheduler.
+pub trait Dial: Send + 'static {
+    /// A connection.
+    type Wire: Wire;
+
+    /// Connects.
+    fn dial(&mut self) -> impl Future<Output = Result<Self::Wire, Broken>> + Send;
+}
 
 /// Who logs in, and where.
 pub(crate) struct Identity {
@@ -52,246 +54,341 @@ pub(crate) struct Identity {
 
 /// The loop that keeps the worker connected.
 pub(crate) struct Link {
-    pub(crate) url: Url,
-    pub(crate) identity: Identity,
-    pub(crate) store: Store,
+    identity: Identity,
+    store: Store,
     /// Reports to deliver.
-    pub(crate) reports: mpsc::Receiver<ToScheduler>,
+    reports: mpsc::Receiver<ToScheduler>,
     /// Messages for the worker.
-    pub(crate) inbox: mpsc::Sender<ToWorker>,
+    inbox: mpsc::Sender<ToWorker>,
     /// What the latest login brought.
-    pub(crate) services: watch::Sender<Option<Services>>,
+    services: watch::Sender<Option<Services>>,
     /// Replicates of an earlier life, until the scheduler has heard that they go on.
-    pub(crate) recovering: BTreeSet<TaskId>,
+    recovering: BTreeSet<TaskId>,
+    /// The session and its name, from the first login to the moment when either side forgets it.
+    session: Option<(u64, Session<ToScheduler>)>,
+    reconnect: Backoff,
 }
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum Lost {
     #[error("cannot connect")]
-    Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Connect(#[source] Broken),
     #[error("the scheduler does not answer in time")]
     Silent,
-    #[error("the connection broke")]
-    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the scheduler closed the connection")]
-    Closed,
-    #[error("the scheduler refuses this worker: {0}")]
-    Refused(String),
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    #[error("a message of the scheduler is missing")]
+    Gap,
+    #[error("the scheduler is busy: {reason}")]
+    Busy { reason: String, retry_seconds: u64 },
+    #[error("the scheduler refuses this worker: {reason}")]
+    Refused { reason: String, retry_seconds: u64 },
     #[error("this is not the scheduler of pool {expected}: {found}; check the scheduler's URL and the pool's address")]
     Stranger { expected: Address, found: String },
     #[error("the scheduler sends what makes no sense")]
     Nonsense,
     #[error("the scheduler sends faster than a worker can act")]
     Flood,
+    #[error("the scheduler acknowledges nothing")]
+    Deaf,
     #[error(transparent)]
     Journal(#[from] bourse_service::journal::Error),
 }
 
-/// The WebSocket address of a scheduler given as `ws://host:port` (or `http://…`).
-pub(crate) fn address(scheduler_url: &str) -> Result<Url, Error> {
-    let bad = || Error::SchedulerUrl { url: scheduler_url.into() };
-    let text = match scheduler_url.strip_prefix("http://") {
-        Some(rest) => format!("ws://{rest}"),
-        None => scheduler_url.to_owned(),
-    };
-    let mut url: Url = text.parse().map_err(|_| bad())?;
-    if url.scheme() != "ws" || !url.has_host() {
-        return Err(bad());
+impl Lost {
+    /// When the scheduler wants to see this worker again, in seconds.
+    fn retry_seconds(&self) -> u64 {
+        match self {
+            Self::Busy { retry_seconds, .. } | Self::Refused { retry_seconds, .. } => *retry_seconds,
+            Self::Connect(_)
+            | Self::Silent
+            | Self::Broken(_)
+            | Self::Gap
+            | Self::Stranger { .. }
+            | Self::Nonsense
+            | Self::Flood
+            | Self::Deaf
+            | Self::Journal(_) => 0,
+        }
     }
-    url.set_path(link::PATH);
-    Ok(url)
+
+    /// Whether the session can go on over another connection.
+    fn keeps_session(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Silent | Self::Broken(_) | Self::Gap | Self::Busy { .. } => true,
+            Self::Refused { .. }
+            | Self::Stranger { .. }
+            | Self::Nonsense
+            | Self::Flood
+            | Self::Deaf
+            | Self::Journal(_) => false,
+        }
+    }
 }
 
 impl Link {
+    pub(crate) fn new(
+        identity: Identity,
+        store: Store,
+        reports: mpsc::Receiver<ToScheduler>,
+        inbox: mpsc::Sender<ToWorker>,
+        services: watch::Sender<Option<Services>>,
+        recovering: BTreeSet<TaskId>,
+    ) -> Self {
+        let (session, reconnect) = (None, Backoff::default());
+        Self { identity, store, reports, inbox, services, recovering, session, reconnect }
+    }
+
     /// Runs until `shutdown`; an error of the journal ends it earlier.
-    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
-        let mut pause = PAUSES.0;
+    pub(crate) async fn run(mut self, mut network: impl Dial, shutdown: CancellationToken) -> Result<(), Error> {
+        let mut attempt = 0;
         loop {
             let mut linked = false;
             let lost = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return Ok(()),
-                lost = Box::pin(self.session(&mut linked)) => lost.err().unwrap_or(Lost::Closed),
+                lost = Box::pin(self.connection(&mut network, &mut linked)) => lost.err().unwrap_or(Broken::Closed.into()),
             };
             if let Lost::Journal(error) = lost {
                 return Err(error.into());
             }
-            pause = if linked { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
-            let wait = pause.mul_f64(rand::rng().random_range(0.5..1.0));
+            if !lost.keeps_session() {
+                self.session = None;
+            }
+            attempt = if linked { 0 } else { attempt + 1 };
+            let wait = self.pause(attempt, lost.retry_seconds());
             let cause = std::error::Error::source(&lost).map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(url = %self.url, error = %lost, cause, seconds = wait.as_secs_f32(), "not linked; trying again");
+            tracing::warn!(error = %lost, cause, seconds = wait.as_secs_f32(), "not linked; trying again");
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return Ok(()),
-                () = self.drop_reports_for(wait) => {}
+                () = self.keep_reports_for(wait) => {}
             }
         }
     }
 
-    /// While nobody listens, reports fall away: the next login says what holds then.
-    async fn drop_reports_for(&mut self, wait: Duration) {
+    /// What the scheduler asked for, spread, or the usual steps.
+    fn pause(&self, attempt: u32, retry_seconds: u64) -> Duration {
+        let asked = retry_seconds.min(LONGEST_WAIT) * 1000;
+        let wallet = self.identity.key.address();
+        let spread = Backoff { first_millis: asked, longest_millis: asked };
+        let asked = if asked > 0 { asked / 2 + spread.pause_millis(attempt, wallet) } else { 0 };
+        Duration::from_millis(asked.max(self.reconnect.pause_millis(attempt, wallet)))
+    }
+
+    /// While nobody listens, reports wait in the session; without one they fall away: the next login says what holds then.
+    async fn keep_reports_for(&mut self, wait: Duration) {
         let wait = sleep(wait);
         tokio::pin!(wait);
         loop {
             tokio::select! {
+                biased;
                 () = &mut wait => return,
-                Some(_) = self.reports.recv() => {}
+                Some(report) = self.reports.recv() => self.keep(report),
             }
         }
     }
 
+    fn keep(&mut self, report: ToScheduler) {
+        if let Some((_, session)) = &mut self.session
+            && session.say(report).is_err()
+        {
+            self.session = None;
+        }
+    }
+
     /// One connection from start to end. Replicates that report meanwhile are not held up by a slow login.
-    async fn session(&mut self, linked: &mut bool) -> Result<(), Lost> {
-        let mut socket = {
-            let opening = open(&self.url, &self.identity);
+    async fn connection(&mut self, network: &mut impl Dial, linked: &mut bool) -> Result<(), Lost> {
+        let resume = self.session.as_ref().map(|(session, s)| Resume { session: *session, received: s.received() });
+        let (mut wire, welcome) = {
+            let opening = open(network, &self.identity, resume);
             tokio::pin!(opening);
             loop {
                 tokio::select! {
+                    biased;
                     opened = &mut opening => break opened?,
-                    Some(_) = self.reports.recv() => {}
+                    Some(report) = self.reports.recv() => {
+                        if let Some((_, session)) = &mut self.session && session.say(report).is_err() {
+                            return Err(Lost::Deaf);
+                        }
+                    }
                 }
             }
         };
         *linked = true;
-        self.services.send_replace(Some(socket.1.clone()));
-        tracing::info!(url = %self.url, worker = %self.identity.key.address(), "linked to the scheduler");
-        while self.reports.try_recv().is_ok() {}
-        self.say_again(&mut socket.0).await?;
-        self.talk(&mut socket.0).await
+        self.reconnect = sane(welcome.reconnect);
+        let services = Services {
+            gateway_url: welcome.gateway_url,
+            upload_url: welcome.upload_url,
+            upload_token: welcome.upload_token,
+        };
+        self.services.send_replace(Some(services));
+        let resumed = welcome.resumed && self.session.as_ref().is_some_and(|(name, _)| *name == welcome.session);
+        tracing::info!(worker = %self.identity.key.address(), resumed, "linked to the scheduler");
+        match resumed {
+            true => self.say_missed(&mut wire, welcome.received).await?,
+            false => self.begin(&mut wire, welcome.session).await?,
+        }
+        self.talk(&mut wire).await
     }
 
-    /// Where every replicate stands.
-    async fn say_again(&mut self, socket: &mut Socket) -> Result<(), Lost> {
+    async fn say_missed(&mut self, wire: &mut impl Wire, received: u64) -> Result<(), Lost> {
+        let Some((_, session)) = &mut self.session else { return Ok(()) };
+        for frame in session.resume(received).map_err(|_| Lost::Nonsense)? {
+            send(wire, &frame).await?;
+        }
+        Ok(())
+    }
+
+    /// A new session: where every replicate stands.
+    async fn begin(&mut self, wire: &mut impl Wire, name: u64) -> Result<(), Lost> {
+        self.session = Some((name, Session::default()));
+        while self.reports.try_recv().is_ok() {}
         for record in self.store.ended(ENDED_AGAIN)?.into_iter().chain(self.store.open()?) {
             let task = record.task();
             if self.recovering.contains(&task) {
-                send(socket, &ToScheduler::Report { task, status: Status::Recovering, cause: None }).await?;
+                self.say(wire, ToScheduler::Report { task, status: Status::Recovering, cause: None }).await?;
             }
-            send(socket, &ToScheduler::Report { task, status: record.status, cause: record.cause }).await?;
+            self.say(wire, ToScheduler::Report { task, status: record.status, cause: record.cause }).await?;
             if let Some(link) = record.link {
-                send(socket, &ToScheduler::Uploaded { task, link }).await?;
+                self.say(wire, ToScheduler::Uploaded { task, link }).await?;
             }
         }
         self.recovering.clear();
         Ok(())
     }
 
-    async fn talk(&mut self, socket: &mut Socket) -> Result<(), Lost> {
+    async fn talk(&mut self, wire: &mut impl Wire) -> Result<(), Lost> {
         let mut heartbeat = interval(Duration::from_secs(link::HEARTBEAT_SECONDS));
         let (mut heard, mut nonsense) = (Instant::now(), 0);
         loop {
             tokio::select! {
-                Some(report) = self.reports.recv() => send(socket, &report).await?,
+                biased;
                 _ = heartbeat.tick() => {
                     if heard.elapsed() > Duration::from_secs(link::LOST_SECONDS) {
                         return Err(Lost::Silent);
                     }
-                    send(socket, &ToScheduler::Alive).await?;
+                    self.beat(wire).await?;
                 }
-                message = receive(socket) => {
+                text = wire.receive() => {
                     heard = Instant::now();
-                    match message? {
-                        Some(message) => self.forward(message)?,
+                    match parse(text?) {
+                        Some(frame) => self.hear(wire, frame).await?,
                         None => nonsense += 1,
                     }
                     if nonsense > MAX_NONSENSE {
                         return Err(Lost::Nonsense);
                     }
                 }
+                Some(report) = self.reports.recv() => self.say(wire, report).await?,
             }
         }
     }
 
-    fn forward(&self, message: ToWorker) -> Result<(), Lost> {
-        match message {
-            ToWorker::Alive | ToWorker::Challenge { .. } => Ok(()),
-            ToWorker::Refused { reason } => Err(Lost::Refused(reason)),
-            ToWorker::Welcome { gateway_url, upload_url, upload_token } => {
-                self.services.send_replace(Some(Services { gateway_url, upload_url, upload_token }));
-                Ok(())
+    async fn say(&mut self, wire: &mut impl Wire, message: ToScheduler) -> Result<(), Lost> {
+        let Some((_, session)) = &mut self.session else { return Ok(()) };
+        let frame = session.say(message).map_err(|_| Lost::Deaf)?;
+        send(wire, &frame).await
+    }
+
+    async fn beat(&mut self, wire: &mut impl Wire) -> Result<(), Lost> {
+        let Some((_, session)) = &mut self.session else { return Ok(()) };
+        let frame = session.beat();
+        send(wire, &frame).await
+    }
+
+    async fn hear(&mut self, wire: &mut impl Wire, frame: Frame<ToWorker>) -> Result<(), Lost> {
+        let Some((_, session)) = &mut self.session else { return Ok(()) };
+        match session.hear(frame) {
+            Heard::New(ToWorker::Bye { reason, retry_seconds }) => {
+                return Err(Lost::Refused { reason: printable(&reason), retry_seconds });
             }
-            message @ (ToWorker::Assign(_)
-            | ToWorker::Reveal { .. }
-            | ToWorker::Upload { .. }
-            | ToWorker::Abort { .. }
-            | ToWorker::Complete { .. }) => self.inbox.try_send(message).map_err(|_| Lost::Flood),
+            Heard::New(message) => self.inbox.try_send(message).map_err(|_| Lost::Flood)?,
+            Heard::Nothing => {}
+            Heard::Gap => return Err(Lost::Gap),
+            Heard::Nonsense => return Err(Lost::Nonsense),
+        }
+        match self.session.as_ref().is_some_and(|(_, session)| session.owes()) {
+            true => self.beat(wire).await,
+            false => Ok(()),
         }
     }
 }
 
+/// What a scheduler may ask for, within reason.
+fn sane(backoff: Backoff) -> Backoff {
+    let longest_millis = backoff.longest_millis.clamp(1_000, LONGEST_WAIT * 1000);
+    Backoff { first_millis: backoff.first_millis.clamp(50, longest_millis), longest_millis }
+}
+
 /// Connects and logs in.
-async fn open(url: &Url, identity: &Identity) -> Result<(Socket, Services), Lost> {
-    let limits = WebSocketConfig::default()
-        .max_message_size(Some(link::MAX_MESSAGE))
-        .max_frame_size(Some(link::MAX_MESSAGE))
-        .max_write_buffer_size(4 * link::MAX_MESSAGE);
-    let connecting = timeout(STEP, connect_async_with_config(url.as_str(), Some(limits), true)).await;
-    let (mut socket, _) = connecting.map_err(|_| Lost::Silent)?.map_err(|e| Lost::Connect(e.into()))?;
-    let nonce = challenge(identity, login_step(&mut socket).await?)?;
+async fn open<D: Dial>(
+    network: &mut D,
+    identity: &Identity,
+    resume: Option<Resume>,
+) -> Result<(D::Wire, Welcome), Lost> {
+    let mut wire = timeout(STEP, network.dial()).await.map_err(|_| Lost::Silent)?.map_err(Lost::Connect)?;
+    let (version, nonce) = challenge(identity, greeting(&mut wire).await?)?;
     let address = identity.key.address();
     let text = link::login_message(identity.chain_id, identity.hub, identity.workerpool, nonce, address);
-    let signature = identity.key.sign_message_sync(text.as_bytes()).map_err(|e| Lost::Broken(e.into()))?;
-    let login = ToScheduler::Login {
-        version: link::VERSION,
+    let signature = identity.key.sign_message_sync(text.as_bytes()).expect("a local key signs every message");
+    let login = Login {
+        version,
         address,
         name: identity.name.clone(),
         signature: signature.as_bytes().to_vec().into(),
         capabilities: identity.capabilities.clone(),
+        resume,
     };
-    send(&mut socket, &login).await?;
-    match login_step(&mut socket).await? {
-        ToWorker::Welcome { gateway_url, upload_url, upload_token } => {
-            Ok((socket, Services { gateway_url, upload_url, upload_token }))
-        }
-        ToWorker::Refused { reason } => Err(Lost::Refused(printable(&reason))),
-        _ => Err(Lost::Nonsense),
+    send(&mut wire, &login).await?;
+    match greeting(&mut wire).await? {
+        Greeting::Welcome(welcome) => Ok((wire, welcome)),
+        Greeting::Busy { reason, retry_seconds } => Err(Lost::Busy { reason: printable(&reason), retry_seconds }),
+        Greeting::Refused { reason, retry_seconds } => Err(Lost::Refused { reason: printable(&reason), retry_seconds }),
+        Greeting::Challenge { .. } => Err(Lost::Nonsense),
     }
 }
 
-/// The nonce to sign, if the challenge is that of the pool this worker works for.
-fn challenge(identity: &Identity, message: ToWorker) -> Result<B256, Lost> {
+/// The vocabulary to speak and the nonce to sign, if the challenge is that of the pool this worker works for.
+fn challenge(identity: &Identity, greeting: Greeting) -> Result<(u32, B256), Lost> {
     let stranger = |found: String| Lost::Stranger { expected: identity.workerpool, found };
-    match message {
-        ToWorker::Challenge { version, .. } if version != link::VERSION => {
-            Err(stranger(format!("it speaks version {version} and this worker {}", link::VERSION)))
-        }
-        ToWorker::Challenge { nonce, workerpool, hub, chain_id, .. } => {
-            match (workerpool, hub, chain_id) == (identity.workerpool, identity.hub, identity.chain_id) {
-                true => Ok(nonce),
-                false => Err(stranger(format!("it runs pool {workerpool} of hub {hub} on chain {chain_id}"))),
+    match greeting {
+        Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id } => {
+            if (workerpool, hub, chain_id) != (identity.workerpool, identity.hub, identity.chain_id) {
+                return Err(stranger(format!("it runs pool {workerpool} of hub {hub} on chain {chain_id}")));
             }
+            let common = link::common_version(oldest_version, version).ok_or_else(|| {
+                let (oldest, newest) = (link::OLDEST_VERSION, link::VERSION);
+                stranger(format!(
+                    "it speaks versions {oldest_version} to {version} and this worker {oldest} to {newest}"
+                ))
+            })?;
+            Ok((common, nonce))
         }
-        ToWorker::Refused { reason } => Err(Lost::Refused(printable(&reason))),
-        _ => Err(Lost::Nonsense),
+        Greeting::Busy { reason, retry_seconds } => Err(Lost::Busy { reason: printable(&reason), retry_seconds }),
+        Greeting::Refused { reason, retry_seconds } => Err(Lost::Refused { reason: printable(&reason), retry_seconds }),
+        Greeting::Welcome(_) => Err(Lost::Nonsense),
     }
 }
 
-async fn login_step(socket: &mut Socket) -> Result<ToWorker, Lost> {
-    timeout(STEP, receive(socket)).await.map_err(|_| Lost::Silent)??.ok_or(Lost::Nonsense)
+async fn greeting(wire: &mut impl Wire) -> Result<Greeting, Lost> {
+    let text = timeout(STEP, wire.receive()).await.map_err(|_| Lost::Silent)??;
+    parse(text).ok_or(Lost::Nonsense)
 }
 
-async fn send(socket: &mut Socket, message: &ToScheduler) -> Result<(), Lost> {
+async fn send(wire: &mut impl Wire, message: &impl Serialize) -> Result<(), Lost> {
     let text = serde_json::to_string(message).expect("messages always serialise");
-    let sent = timeout(STEP, socket.send(Message::text(text))).await.map_err(|_| Lost::Silent)?;
-    sent.map_err(|e| Lost::Broken(e.into()))
+    Ok(timeout(STEP, wire.send(text)).await.map_err(|_| Lost::Silent)??)
 }
 
-/// The next message; `None` if it makes no sense. Dropping the future loses nothing.
-async fn receive(socket: &mut Socket) -> Result<Option<ToWorker>, Lost> {
-    loop {
-        match socket.next().await {
-            None | Some(Ok(Message::Close(_))) => return Err(Lost::Closed),
-            Some(Err(error)) => return Err(Lost::Broken(error.into())),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Ok(Message::Text(text))) => {
-                let message = serde_json::from_str(text.as_str());
-                if let Err(error) = &message {
-                    tracing::warn!(%error, "a message of the scheduler makes no sense");
-                }
-                return Ok(message.ok());
-            }
-            Some(Ok(Message::Binary(_) | Message::Frame(_))) => return Ok(None),
-        }
+/// The message, if it makes sense.
+fn parse<T: DeserializeOwned>(text: Option<String>) -> Option<T> {
+    let message = serde_json::from_str(&text?);
+    if let Err(error) = &message {
+        tracing::warn!(%error, "a message of the scheduler makes no sense");
     }
+    message.ok()
 }
 
 fn printable(text: &str) -> String {

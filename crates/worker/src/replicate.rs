@@ -126,6 +126,7 @@ impl Replicate {
 
     async fn rest(&self, pause: Duration) {
         tokio::select! {
+            biased;
             () = self.stop.cancelled() => {}
             () = self.bell.notified() => {}
             () = tokio::time::sleep(pause) => {}
@@ -246,6 +247,7 @@ impl Replicate {
         let cancel = self.stop.child_token();
         let run = Run { context: &self.context, assignment: &record.assignment, terms, cancel: cancel.clone() };
         let answer = tokio::select! {
+            biased;
             answer = run.answer() => answer,
             () = self.unwanted(terms) => Err(Trouble::Cancelled),
         };
@@ -362,23 +364,24 @@ impl Replicate {
     }
 
     async fn store_result(&self, answer: &Answer) -> Result<Result<ResultLink, upload::Error>, Trouble> {
-        let file = self.context.folders.of(self.task).path().join(&answer.file);
         let mut tries = 0;
         loop {
-            let Services { upload_url, upload_token, .. } = self.services().await?;
+            let services = self.services().await?;
             let stored = tokio::select! {
+               biased;
                 () = self.stop.cancelled() => return Err(Trouble::Cancelled),
-                stored = upload::upload(&self.context.http, &upload_url, &upload_token, &file, answer.digest) => stored,
+                stored = self.context.machine.store(self.task, answer, &services) => stored,
             };
             tries += 1;
             match stored {
-                Ok(cid) => return Ok(Ok(ResultLink::ipfs(cid.link()))),
+                Ok(link) => return Ok(Ok(link)),
                 Err(error @ upload::Error::Store { .. }) if tries < MAX_UPLOADS => {
                     tracing::warn!(task = %self.task, %error, tries, "upload fails; trying again");
                 }
                 Err(error) => return Ok(Err(error)),
             }
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return Err(Trouble::Cancelled),
                 () = tokio::time::sleep(self.context.config.poll * 2u32.pow(tries)) => {}
             }
@@ -389,6 +392,7 @@ impl Replicate {
     async fn services(&self) -> Result<Services, Trouble> {
         let mut services = self.context.services.clone();
         let known = tokio::select! {
+            biased;
             () = self.stop.cancelled() => return Err(Trouble::Cancelled),
             known = services.wait_for(Option::is_some) => known.ok().and_then(|s| s.clone()),
         };
@@ -409,8 +413,8 @@ impl Replicate {
     async fn end(&self, status: Status, cause: Option<Cause>) -> Result<Flow, Trouble> {
         self.context.store.end(self.task, status, cause.as_ref())?;
         self.context.report(self.task, status, cause).await;
-        if let Err(error) = self.context.folders.of(self.task).remove() {
-            tracing::warn!(task = %self.task, %error, "cannot remove the task's folder; the next start does");
+        if let Err((folder, error)) = self.context.machine.forget(self.task) {
+            tracing::warn!(task = %self.task, %error, folder = %folder.display(), "cannot remove the task's folder; the next start does");
         }
         Ok(Flow::Ended)
     }

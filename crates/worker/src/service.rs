@@ -2,11 +2,9 @@
 
 use crate::{
     Config, Error, checks,
-    compute::APP_TYPE,
     context::Context,
-    fetch::Fetcher,
-    folder::Folders,
-    link::{self, Identity, Link},
+    link::{self, Dial, Identity, Link, WebSocket},
+    machine::{self, Machine, Sandbox, StandIn},
     replicate::Replicate,
     store::{self, Record, Store},
     wasm,
@@ -22,19 +20,18 @@ use bourse_service::{CancellationToken, journal::Journal};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::{JoinError, JoinSet},
 };
 
+/// The steps of the journal's schema.
+pub const SCHEMA: &[&str] = &[sender::SCHEMA, store::SCHEMA];
 /// Messages that wait to be delivered or acted on.
 const QUEUE: usize = 64;
 /// Replicates that are not over: a worker that contributed waits for the others without a slot, but not for thousands.
 const MAX_OPEN: usize = 256;
-/// The longest time that a result takes to be stored once the node is there.
-const HTTP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A worker, ready to run.
 pub struct Service {
@@ -54,20 +51,40 @@ impl Service {
     /// Opens the worker's folder and checks that it can work: the chain answers, the pool exists, there is a deposit,
     /// there is ether for gas. Replicates that an earlier life left open go on when it runs.
     pub async fn open(config: Config, key: PrivateKeySigner, hub: Hub, engine: wasm::Engine) -> Result<Self, Error> {
-        let url = link::address(&config.scheduler_url)?;
+        link::address(&config.scheduler_url)?;
+        let journal = Journal::open(&config.dir.join("worker.db"), SCHEMA)?;
+        Self::assemble(config, key, hub, journal, |config, open| {
+            Ok(Machine::Sandbox(Box::new(Sandbox::open(config, engine, open)?)))
+        })
+        .await
+    }
+
+    /// The same with a journal (of schema [`SCHEMA`]) that is open, and a machine that is not this computer.
+    pub async fn over(
+        config: Config,
+        key: PrivateKeySigner,
+        hub: Hub,
+        journal: Journal,
+        machine: Arc<dyn StandIn>,
+    ) -> Result<Self, Error> {
+        Self::assemble(config, key, hub, journal, |_, _| Ok(Machine::StandIn(machine))).await
+    }
+
+    async fn assemble(
+        config: Config,
+        key: PrivateKeySigner,
+        hub: Hub,
+        journal: Journal,
+        machine: impl FnOnce(&Config, &BTreeSet<TaskId>) -> Result<Machine, Error>,
+    ) -> Result<Self, Error> {
         let wallet = key.address();
-        let journal = Journal::open(&config.dir.join("worker.db"), &[sender::SCHEMA, store::SCHEMA])?;
         let chain_id = hub.client.chain_id().await?;
         journal.belongs_to(&format!("chain {chain_id} hub {} worker {wallet}", hub.address))?;
         let store = Store::new(journal.clone());
         store.forget_before(config.clock.seconds())?;
         let open: BTreeSet<TaskId> = store.open()?.iter().map(Record::task).collect();
         checks::at_start(&hub, wallet, config.workerpool, &config.gas, !open.is_empty()).await?;
-
-        let folder = |source| Error::Folder { path: config.dir.clone(), source };
-        let folders = Folders::open(config.dir.join("tasks")).map_err(folder)?;
-        folders.remove_unknown(&open.iter().map(ToString::to_string).collect()).map_err(folder)?;
-        let files = Fetcher::open(config.dir.join("cache"), config.cache_limit, config.private_urls).map_err(folder)?;
+        let machine = machine(&config, &open)?;
         let (sender, lane) = Sender::open(hub.client.clone(), key.clone(), journal, config.gas).await?;
         let (reports, outgoing) = mpsc::channel(QUEUE);
         let (incoming, inbox) = mpsc::channel(QUEUE);
@@ -78,20 +95,11 @@ impl Service {
             workerpool: config.workerpool,
             name: config.name.clone(),
             key,
-            capabilities: capabilities(config.slots),
+            capabilities: capabilities(&config, machine.app_types()),
         };
-        let link = Link {
-            url,
-            identity,
-            store: store.clone(),
-            reports: outgoing,
-            inbox: incoming,
-            services,
-            recovering: open,
-        };
-        let http = bourse_service::http::client(HTTP_TIMEOUT);
+        let link = Link::new(identity, store.clone(), outgoing, incoming, services, open);
         let services = known_services;
-        let context = Context { config, hub, wallet, sender, store, folders, files, http, engine, reports, services };
+        let context = Context { config, hub, wallet, sender, store, machine, reports, services };
         Ok(Self { context: Arc::new(context), lane, link, inbox })
     }
 
@@ -101,7 +109,19 @@ impl Service {
     }
 
     /// Works until `shutdown`, or until the worker's own store fails. Replicates that are open then go on at the next start.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+    /// With `drain` it takes no new work, finishes what it has, and ends.
+    pub async fn run(self, drain: CancellationToken, shutdown: CancellationToken) -> Result<(), Error> {
+        let url = link::address(&self.context.config.scheduler_url)?;
+        self.run_over(WebSocket { url }, drain, shutdown).await
+    }
+
+    /// The same over another network.
+    pub async fn run_over(
+        self,
+        network: impl Dial,
+        drain: CancellationToken,
+        shutdown: CancellationToken,
+    ) -> Result<(), Error> {
         // Whatever ends the loop ends everything below it.
         let stop = shutdown.child_token();
         let mut roots = JoinSet::new();
@@ -111,8 +131,9 @@ impl Service {
             Ok(())
         });
         let token = stop.clone();
-        roots.spawn(async move { link.run(token).await });
-        let mut desk = Desk { context: self.context, stop: stop.clone(), bells: BTreeMap::new(), work: JoinSet::new() };
+        roots.spawn(async move { link.run(network, token).await });
+        let bells = BTreeMap::new();
+        let mut desk = Desk { context: self.context, drain, stop: stop.clone(), bells, work: JoinSet::new() };
         let worked = desk.run(self.inbox, &mut roots).await;
         stop.cancel();
         let mut result = worked;
@@ -129,6 +150,8 @@ impl Service {
 /// Where messages arrive and replicates are started.
 struct Desk {
     context: Arc<Context>,
+    /// No new work is taken.
+    drain: CancellationToken,
     stop: CancellationToken,
     bells: BTreeMap<TaskId, Arc<Notify>>,
     work: JoinSet<Result<TaskId, Error>>,
@@ -144,9 +167,21 @@ impl Desk {
             tracing::info!(task = %record.task(), status = %record.status, "going on where an earlier run stopped");
             self.start(record.task());
         }
+        let mut draining = false;
         loop {
+            if draining && self.work.is_empty() {
+                tracing::info!("everything is finished");
+                return Ok(());
+            }
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return Ok(()),
+                () = self.drain.cancelled(), if !draining => {
+                    draining = true;
+                    tracing::info!(open = self.work.len(), "taking no more work; finishing what is begun");
+                    // An error means that the link has ended, and the worker with it.
+                    let _ = self.context.reports.send(ToScheduler::Draining).await;
+                }
                 Some(message) = inbox.recv() => self.handle(message).await?,
                 Some(ended) = self.work.join_next() => self.put_away(ended)?,
                 Some(ended) = roots.join_next() => unpacked(ended)?,
@@ -184,7 +219,8 @@ impl Desk {
                     self.ring(task);
                 }
             }
-            ToWorker::Challenge { .. } | ToWorker::Welcome { .. } | ToWorker::Refused { .. } | ToWorker::Alive => {}
+            ToWorker::NoWork { reason } => tracing::info!(reason, "no work for this worker now"),
+            ToWorker::Bye { .. } => {}
         }
         Ok(())
     }
@@ -258,6 +294,7 @@ impl Desk {
         let busy = open.iter().filter(|record| record.is_computing()).count();
         let slots = self.context.config.slots as usize;
         let text = match () {
+            () if self.drain.is_cancelled() => "this worker finishes what it has and stops".to_owned(),
             () if busy >= slots => {
                 format!("this worker computes {busy} of at most {slots} tasks: assign it when one is done")
             }
@@ -270,15 +307,18 @@ impl Desk {
     }
 }
 
-/// Whether an ended replicate may be asked for again: it lost a race, and sent nothing.
+/// Whether an ended replicate may be asked for again: it sent nothing, and more time or another state of the chain may help.
 fn may_start_again(record: &Record) -> bool {
-    let lost_a_race = matches!(
+    use Status::*;
+    let may_help = matches!(
         record.status,
-        Status::AbortedOnConsensusReached
-            | Status::CantContributeSinceTaskNotActive
-            | Status::CantContributeSinceStakeTooLow
+        AbortedOnConsensusReached
+            | CantContributeSinceTaskNotActive
+            | CantContributeSinceStakeTooLow
+            | ContributeFailed
+            | Failed
     );
-    record.ended && !record.contribution_out && lost_a_race
+    record.ended && !record.contribution_out && may_help
 }
 
 fn unpacked<T>(ended: Result<Result<T, Error>, JoinError>) -> Result<T, Error> {
@@ -286,19 +326,15 @@ fn unpacked<T>(ended: Result<Result<T, Error>, JoinError>) -> Result<T, Error> {
 }
 
 /// What this machine offers.
-fn capabilities(slots: u32) -> Capabilities {
+fn capabilities(config: &Config, app_types: Vec<String>) -> Capabilities {
     Capabilities {
-        cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
-        memory_mib: memory_mib(),
-        slots,
-        app_types: vec![APP_TYPE.into()],
+        cpus: machine::cpus(),
+        memory_mib: machine::memory_mib(),
+        disk_mib: machine::disk_mib(&config.dir),
+        slots: config.slots,
+        gpus: 0,
+        tee: vec![],
+        app_types,
         platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
     }
-}
-
-/// Memory of the machine in MiB, where the system says it; 0 elsewhere.
-fn memory_mib() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    total.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).map_or(0, |kib| kib / 1024)
 }

@@ -123,10 +123,12 @@ mod tests {
     /// A node that answers every `add` with `answer`, or with the truth if there is none.
     async fn node(answer: Option<&'static str>) -> (String, JoinSet<()>) {
         let add = move |headers: HeaderMap, mut form: Multipart| async move {
+            // The whole request is read before any answer: a connection closed earlier looks like a dead node.
+            let content = form.next_field().await.unwrap().unwrap().bytes().await.unwrap();
+            while form.next_field().await.unwrap().is_some() {}
             if headers.get("authorization").is_none_or(|h| h != "Bearer token") {
                 return (StatusCode::UNAUTHORIZED, String::new());
             }
-            let content = form.next_field().await.unwrap().unwrap().bytes().await.unwrap();
             let truth = format!("{{\"Name\":\"r\",\"Hash\":\"{}\",\"Size\":\"1\"}}\n", ipfs::Cid::of(&content));
             (StatusCode::OK, answer.map_or(truth, str::to_owned))
         };

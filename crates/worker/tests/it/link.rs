@@ -22,7 +22,7 @@ async fn the_scheduler_of_another_pool_gets_no_signature() {
         world.config.scheduler_url = stranger.url.clone();
         let stop = bourse_service::CancellationToken::new();
         let mut worker = tokio::task::JoinSet::new();
-        worker.spawn(world.service().await.unwrap().run(stop.clone()));
+        worker.spawn(world.service().await.unwrap().run(bourse_service::CancellationToken::new(), stop.clone()));
         for _ in 0..2 {
             assert!(matches!(stranger.hear().await, Heard::Connected));
             assert!(matches!(stranger.hear().await, Heard::Gone), "it answered the challenge");
@@ -33,14 +33,14 @@ async fn the_scheduler_of_another_pool_gets_no_signature() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_reconnect_everything_that_holds_is_said_again() {
+async fn a_scheduler_that_forgot_hears_again_everything_that_holds() {
     let mut world = World::with_worker().await;
     let task = world.assign(&answering("42")).await.task;
     world.pool.until(task, Status::Revealed).await;
     world.pool.send(&ToWorker::Upload { task });
     let link = world.pool.uploaded(task).await;
     for _ in 0..3 {
-        world.pool.hang_up();
+        world.pool.forget().await;
         world.pool.logged_in().await;
         assert_eq!(world.pool.report(task).await.0, Status::ResultUploaded);
         assert_eq!(world.pool.uploaded(task).await, link);
@@ -48,10 +48,30 @@ async fn after_a_reconnect_everything_that_holds_is_said_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_broken_connection_loses_no_message_and_doubles_none() {
+    let mut world = World::with_worker().await;
+    let unknown = |n: u8| TaskId(B256::repeat_byte(n));
+    for n in 1..40 {
+        world.pool.send(&ToWorker::Upload { task: unknown(n) });
+        if n % 7 == 0 {
+            world.pool.hang_up();
+        }
+    }
+    let mut answered = Vec::new();
+    while answered.len() < 39 {
+        if let Heard::Message(ToScheduler::Report { task, status, .. }) = world.pool.hear().await {
+            assert_eq!(status, Status::ResultUploadRequestFailed);
+            answered.push(task);
+        }
+    }
+    assert_eq!(answered, (1..40).map(unknown).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_worker_says_that_it_lives() {
     let mut world = World::with_worker().await;
     loop {
-        if let Heard::Message(ToScheduler::Alive) = world.pool.hear().await {
+        if let Heard::Beat = world.pool.hear().await {
             return;
         }
     }
@@ -105,7 +125,7 @@ async fn a_flood_of_wishes_does_not_keep_the_worker_from_its_work() {
             Heard::Message(ToScheduler::Report { task, status: Status::Revealed, .. }) if task == assignment.task => {
                 break;
             }
-            Heard::Message(_) | Heard::Gone | Heard::Connected => {}
+            Heard::Message(_) | Heard::Beat | Heard::Gone | Heard::Connected => {}
         }
     }
 }

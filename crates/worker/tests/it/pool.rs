@@ -13,7 +13,7 @@ use axum::{
 use bourse_protocol::{
     Address, B256,
     ids::TaskId,
-    link::{self, ToScheduler, ToWorker},
+    link::{self, Backoff, Frame, Greeting, Login, Session, ToScheduler, ToWorker, Welcome},
     replicate::{Cause, Status},
     signature,
 };
@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the test sends down the socket.
 enum Down {
+    Message(ToWorker),
     Text(String),
     Binary(Vec<u8>),
     Hang,
@@ -35,8 +36,10 @@ enum Down {
 
 #[derive(Clone)]
 struct Door {
-    challenge: Arc<dyn Fn() -> ToWorker + Send + Sync>,
-    welcome: ToWorker,
+    challenge: Greeting,
+    welcome: Welcome,
+    /// The session that a worker may resume; a pool that forgets begins a new one each time.
+    session: Arc<Mutex<Option<(u64, Session<ToWorker>)>>>,
     up: mpsc::UnboundedSender<Heard>,
     down: Arc<Mutex<mpsc::UnboundedReceiver<Down>>>,
 }
@@ -47,6 +50,8 @@ pub(crate) enum Heard {
     Connected,
     Login { worker: Address, valid: bool },
     Message(ToScheduler),
+    /// A sign of life without a message.
+    Beat,
     Gone,
 }
 
@@ -54,36 +59,50 @@ pub(crate) struct Pool {
     pub(crate) url: String,
     heard: mpsc::UnboundedReceiver<Heard>,
     down: mpsc::UnboundedSender<Down>,
+    session: Arc<Mutex<Option<(u64, Session<ToWorker>)>>>,
     _server: JoinSet<()>,
 }
 
 impl Pool {
     pub(crate) async fn open(chain_id: u64, hub: Address, workerpool: Address, store_url: &str) -> Self {
-        let challenge = move || ToWorker::Challenge {
+        let challenge = Greeting::Challenge {
+            oldest_version: link::OLDEST_VERSION,
             version: link::VERSION,
             nonce: B256::repeat_byte(9),
             workerpool,
             hub,
             chain_id,
         };
-        let welcome = ToWorker::Welcome {
+        let welcome = Welcome {
+            version: link::VERSION,
+            session: 0,
+            resumed: false,
+            received: 0,
+            reconnect: Backoff::default(),
             gateway_url: store_url.to_owned(),
             upload_url: store_url.to_owned(),
             upload_token: TOKEN.into(),
         };
         let (up, heard) = mpsc::unbounded_channel();
         let (down, messages) = mpsc::unbounded_channel();
-        let door = Door { challenge: Arc::new(challenge), welcome, up, down: Arc::new(Mutex::new(messages)) };
+        let (down_end, session) = (Arc::new(Mutex::new(messages)), Arc::new(Mutex::new(None)));
+        let door = Door { challenge, welcome, session: session.clone(), up, down: down_end };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap());
         let mut server = JoinSet::new();
         let router = Router::new().route(link::PATH, get(upgrade)).with_state(door);
         server.spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, heard, down, _server: server }
+        Self { url, heard, down, session, _server: server }
     }
 
     pub(crate) fn send(&self, message: &ToWorker) {
-        self.send_text(serde_json::to_string(message).unwrap());
+        assert!(self.down.send(Down::Message(message.clone())).is_ok());
+    }
+
+    /// Forgets the session, as a scheduler does that restarts.
+    pub(crate) async fn forget(&self) {
+        self.hang_up();
+        *self.session.lock().await = None;
     }
 
     pub(crate) fn send_text(&self, text: String) {
@@ -109,7 +128,7 @@ impl Pool {
             match self.hear().await {
                 Heard::Login { worker, valid: true } => return worker,
                 Heard::Login { valid: false, .. } => panic!("the login is badly signed"),
-                Heard::Connected | Heard::Message(_) | Heard::Gone => {}
+                Heard::Connected | Heard::Message(_) | Heard::Beat | Heard::Gone => {}
             }
         }
     }
@@ -160,19 +179,49 @@ async fn upgrade(State(door): State<Door>, upgrade: WebSocketUpgrade) -> Respons
 
 /// Ends when the connection does.
 async fn serve(mut socket: WebSocket, door: &Door) -> Option<()> {
-    let challenge = (door.challenge)();
-    say(&mut socket, &challenge).await?;
-    let ToScheduler::Login { address, signature: sign, .. } = listen(&mut socket).await? else { return None };
-    let ToWorker::Challenge { nonce, workerpool, hub, chain_id, .. } = challenge else { return None };
+    say(&mut socket, &door.challenge).await?;
+    let Login { address, signature: sign, resume, .. } = listen(&mut socket).await?;
+    let Greeting::Challenge { nonce, workerpool, hub, chain_id, .. } = door.challenge else { return None };
     let message = link::login_message(chain_id, hub, workerpool, nonce, address);
     let valid = signature::signed_message(address, message, &sign);
-    say(&mut socket, &door.welcome).await?;
+    let mut kept = door.session.lock().await;
+    let resumed = resume.zip(kept.as_mut()).filter(|(resume, (name, _))| resume.session == *name);
+    let missed = resumed.and_then(|(resume, (_, session))| session.resume(resume.received).ok());
+    if missed.is_none() {
+        *kept = Some((rand_name(), Session::default()));
+    }
+    let (name, session) = kept.as_mut()?;
+    let (session_name, received, resumed) = (*name, session.received(), missed.is_some());
+    let welcome = Welcome { session: session_name, received, resumed, ..door.welcome.clone() };
+    say(&mut socket, &Greeting::Welcome(welcome)).await?;
+    for frame in missed.unwrap_or_default() {
+        say(&mut socket, &frame).await?;
+    }
     door.up.send(Heard::Login { worker: address, valid }).ok()?;
     let mut down = door.down.lock().await;
     loop {
         tokio::select! {
-            message = listen(&mut socket) => door.up.send(Heard::Message(message?)).ok()?,
+            frame = listen::<Frame<ToScheduler>>(&mut socket) => {
+                let frame = frame?;
+                let beat = frame.message.is_none();
+                match session.hear(frame) {
+                    link::Heard::New(message) => door.up.send(Heard::Message(message)).ok()?,
+                    link::Heard::Nothing => {}
+                    link::Heard::Gap | link::Heard::Nonsense => return None,
+                }
+                if beat {
+                    door.up.send(Heard::Beat).ok()?;
+                }
+                if beat || session.owes() {
+                    say(&mut socket, &session.beat()).await?;
+                }
+            }
             Some(message) = down.recv() => match message {
+                Down::Message(message) => {
+                    // A worker that acknowledges nothing has lost its session.
+                    let frame = session.say(message).ok()?;
+                    say(&mut socket, &frame).await?;
+                }
                 Down::Text(text) => socket.send(Message::Text(text.into())).await.ok()?,
                 Down::Binary(bytes) => socket.send(Message::Binary(bytes.into())).await.ok()?,
                 Down::Hang => return None,
@@ -181,11 +230,18 @@ async fn serve(mut socket: WebSocket, door: &Door) -> Option<()> {
     }
 }
 
-async fn say(socket: &mut WebSocket, message: &ToWorker) -> Option<()> {
+/// Never the same twice.
+fn rand_name() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+async fn say(socket: &mut WebSocket, message: &impl serde::Serialize) -> Option<()> {
     socket.send(Message::Text(serde_json::to_string(message).unwrap().into())).await.ok()
 }
 
-async fn listen(socket: &mut WebSocket) -> Option<ToScheduler> {
+async fn listen<T: serde::de::DeserializeOwned>(socket: &mut WebSocket) -> Option<T> {
     loop {
         match socket.recv().await?.ok()? {
             Message::Text(text) => return Some(serde_json::from_str(&text).unwrap()),

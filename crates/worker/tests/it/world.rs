@@ -26,6 +26,7 @@ pub(crate) struct World {
     engine: wasm::Engine,
     worker: JoinSet<Result<(), Error>>,
     stop: CancellationToken,
+    pub(crate) drain: CancellationToken,
 }
 
 impl World {
@@ -39,8 +40,8 @@ impl World {
             ..Config::new("test", pool.url.clone(), market.workerpool, folder.path().join("worker"))
         };
         let engine = wasm::Engine::new().unwrap();
-        let (worker, stop) = (JoinSet::new(), CancellationToken::new());
-        Self { market, store, pool, config, folder, engine, worker, stop }
+        let (worker, stop, drain) = (JoinSet::new(), CancellationToken::new(), CancellationToken::new());
+        Self { market, store, pool, config, folder, engine, worker, stop, drain }
     }
 
     /// The same, with a worker that is logged in.
@@ -62,8 +63,8 @@ impl World {
                 other => break other.unwrap(),
             }
         };
-        self.stop = CancellationToken::new();
-        self.worker.spawn(service.run(self.stop.clone()));
+        (self.stop, self.drain) = (CancellationToken::new(), CancellationToken::new());
+        self.worker.spawn(service.run(self.drain.clone(), self.stop.clone()));
         assert_eq!(self.pool.logged_in().await, test_key(WORKER).address());
     }
 
@@ -75,6 +76,11 @@ impl World {
     /// Asks the worker to stop, and returns how it ended.
     pub(crate) async fn stop(&mut self) -> Result<(), Error> {
         self.stop.cancel();
+        self.worker.join_next().await.unwrap().unwrap()
+    }
+
+    /// Waits until the worker ends by itself.
+    pub(crate) async fn ended(&mut self) -> Result<(), Error> {
         self.worker.join_next().await.unwrap().unwrap()
     }
 

@@ -1,0 +1,395 @@
+//! The workers of the pool: who is there, what each can do and how well it did, and who is served next. Pure but for
+//! the channels to the connections.
+
+use crate::link::{Applicant, Outbox, QUEUE};
+use bourse_protocol::{
+    Address, B256, U256, consensus,
+    link::{Capabilities, Frame, Greeting, LOST_SECONDS, Session, ToWorker, Welcome},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+/// Workers that one scheduler serves at most.
+const MAX_WORKERS: usize = 20_000;
+/// Who is refused because another connection holds its place is asked to wait this long, in seconds.
+const OCCUPIED: u64 = 5;
+/// A worker that failed rests this long before more work, doubling with each failure in a row, in seconds.
+const REST: u64 = 5;
+/// The longest rest, in seconds.
+const LONGEST_REST: u64 = 60;
+/// Failures in a row that make a difference.
+const MAX_STRIKES: u32 = 6;
+
+/// The pool's answer to a login.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// Come in.
+    In { welcome: Welcome, session: Session<ToWorker>, missed: Vec<Frame<ToWorker>>, inbox: mpsc::Receiver<ToWorker> },
+    /// Stay out.
+    Out(Greeting),
+}
+
+/// What a task needs of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Need {
+    pub(crate) app_type: String,
+    pub(crate) tee: bool,
+    pub(crate) gpu: bool,
+    pub(crate) floor: Floor,
+}
+
+/// The least machine that a pool gives work to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Floor {
+    /// Logical CPUs.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Room on the disk, in MiB.
+    pub disk_mib: u64,
+}
+
+/// Bit of a deal's tag that asks for an enclave. Source: middleware.md §2.3.
+const TEE: u8 = 0b0001;
+/// Bit (of the second lowest byte) that asks for a graphics processor.
+const GPU: u8 = 0b0001;
+
+impl Need {
+    pub(crate) fn new(app_type: String, tag: B256, floor: Floor) -> Self {
+        Self { app_type, tee: tag.0[31] & TEE != 0, gpu: tag.0[30] & GPU != 0, floor }
+    }
+
+    /// What `machine` lacks, in plain words; `None` if nothing.
+    fn lacks(&self, machine: &Capabilities) -> Option<String> {
+        let Floor { cpus, memory_mib, disk_mib } = self.floor;
+        match machine {
+            m if !m.app_types.contains(&self.app_type) => Some(format!("apps of type {:?}", self.app_type)),
+            m if self.tee && m.tee.is_empty() => Some("an enclave".into()),
+            m if self.gpu && m.gpus == 0 => Some("a graphics processor".into()),
+            m if m.cpus < cpus => Some(format!("{cpus} CPUs")),
+            m if m.memory_mib < memory_mib => Some(format!("{memory_mib} MiB of memory")),
+            m if m.disk_mib < disk_mib => Some(format!("{disk_mib} MiB of disk")),
+            _ => None,
+        }
+    }
+}
+
+/// Who is served first: the fewest failures in a row, then who has waited longest.
+type Rank = (u32, u64);
+
+/// The workers.
+#[derive(Debug, Default)]
+pub(crate) struct Crew {
+    workers: BTreeMap<Address, Worker>,
+    /// Those with a free slot, by what their machines can do.
+    idle: BTreeMap<Capabilities, BTreeSet<(Rank, Address)>>,
+    /// Those that rest, by when they are fit again.
+    resting: BTreeSet<(u64, Address)>,
+    /// Counts up whenever a worker becomes idle.
+    turn: u64,
+    /// Wallets that may work here; everybody if there is no list.
+    allowed: Option<BTreeSet<Address>>,
+}
+
+/// A wallet that has worked or works here.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) name: String,
+    pub(crate) capabilities: Capabilities,
+    place: Place,
+    last_alive: u64,
+    /// Its consensus weight.
+    weight: U256,
+    /// Replicates that it may still contribute to.
+    load: u32,
+    strikes: u32,
+    rests_until: u64,
+    draining: bool,
+    turn: u64,
+}
+
+/// Where a worker is.
+#[derive(Debug)]
+enum Place {
+    Here { connection: u64, session: u64, outbox: Outbox, last_alive: Arc<AtomicU64> },
+    /// Its old connection was let go of and has not brought the session back; meanwhile this was said.
+    Closing { connection: u64, session: u64, said: Vec<ToWorker> },
+    Away { session: Option<(u64, Session<ToWorker>)> },
+}
+
+impl Worker {
+    fn new(capabilities: Capabilities) -> Self {
+        Self {
+            name: String::new(),
+            capabilities,
+            place: Place::Away { session: None },
+            last_alive: 0,
+            weight: consensus::weight(U256::ZERO),
+            load: 0,
+            strikes: 0,
+            rests_until: 0,
+            draining: false,
+            turn: 0,
+        }
+    }
+
+    fn is_here(&self) -> bool {
+        matches!(self.place, Place::Here { .. })
+    }
+
+    fn last_alive(&self) -> u64 {
+        match &self.place {
+            Place::Here { last_alive, .. } => last_alive.load(Ordering::Relaxed).max(self.last_alive),
+            Place::Closing { .. } | Place::Away { .. } => self.last_alive,
+        }
+    }
+
+    fn takes_work(&self) -> bool {
+        self.is_here() && !self.draining && self.rests_until == 0 && self.load < self.capabilities.slots
+    }
+
+    fn rank(&self) -> Rank {
+        (self.strikes, self.turn)
+    }
+}
+
+impl Crew {
+    /// Nobody yet; only those in `allowed` may come, if there is a list.
+    pub(crate) fn of(allowed: Option<BTreeSet<Address>>) -> Self {
+        Self { allowed, ..Self::default() }
+    }
+
+    /// A worker logged in.
+    pub(crate) fn join(&mut self, worker: Address, applicant: Applicant, welcome: Welcome, now: u64) -> Admission {
+        if self.allowed.as_ref().is_some_and(|list| !list.contains(&worker)) {
+            let reason = format!("wallet {worker} is not on this pool's list of workers: ask its operator");
+            return Admission::Out(Greeting::Refused { reason, retry_seconds: 10 * LOST_SECONDS });
+        }
+        if !self.workers.contains_key(&worker) && self.workers.len() >= MAX_WORKERS {
+            let reason = format!("this pool serves {MAX_WORKERS} workers and all places are taken: come again later");
+            return Admission::Out(Greeting::Busy { reason, retry_seconds: LOST_SECONDS });
+        }
+        let known = self.workers.entry(worker).or_insert_with(|| Worker::new(applicant.capabilities.clone()));
+        let resumes = |session: u64| applicant.resume.is_some_and(|resume| resume.session == session);
+        let closing = match &known.place {
+            Place::Here { connection, session, .. } if resumes(*session) => {
+                // Its old connection is dead: letting go of it brings the session back in a moment.
+                let (connection, session) = (*connection, *session);
+                self.change(worker, |w| w.place = Place::Closing { connection, session, said: vec![] });
+                true
+            }
+            Place::Here { .. } if now < known.last_alive() + LOST_SECONDS => {
+                let reason = format!(
+                    "wallet {worker} is connected already: a wallet serves one worker at a time; stop the other one or use another key"
+                );
+                return Admission::Out(Greeting::Refused { reason, retry_seconds: OCCUPIED });
+            }
+            Place::Closing { session, .. } => resumes(*session),
+            Place::Here { .. } | Place::Away { .. } => false,
+        };
+        if closing {
+            let reason = "the connection before this one is being closed: come again in a moment".into();
+            return Admission::Out(Greeting::Busy { reason, retry_seconds: 1 });
+        }
+        self.admit(worker, applicant, welcome, now)
+    }
+
+    fn admit(&mut self, worker: Address, applicant: Applicant, mut welcome: Welcome, now: u64) -> Admission {
+        let Applicant { name, capabilities, version, resume, connection, last_alive } = applicant;
+        let left = match self.workers.get_mut(&worker).map(|w| &mut w.place) {
+            Some(Place::Away { session }) => session.take(),
+            Some(Place::Here { .. } | Place::Closing { .. }) | None => None,
+        };
+        let resumed = left.zip(resume).and_then(|((id, mut session), resume)| {
+            let missed = session.resume(resume.received).ok().filter(|_| id == resume.session)?;
+            Some((id, session, missed))
+        });
+        welcome.version = version;
+        welcome.resumed = resumed.is_some();
+        let (id, session, missed) = resumed.unwrap_or_else(|| (connection, Session::default(), vec![]));
+        (welcome.session, welcome.received) = (id, session.received());
+        let (outbox, inbox) = mpsc::channel(QUEUE);
+        self.turn += 1;
+        let turn = self.turn;
+        self.change(worker, |w| {
+            (w.name, w.capabilities, w.last_alive) = (name, capabilities, now);
+            w.place = Place::Here { connection, session: id, outbox, last_alive };
+            if !welcome.resumed {
+                (w.draining, w.turn) = (false, turn);
+            }
+        });
+        Admission::In { welcome, session, missed, inbox }
+    }
+
+    /// A connection ended. Says whether it was the worker's present one.
+    pub(crate) fn leave(&mut self, worker: Address, connection: u64, session: Option<Session<ToWorker>>) -> bool {
+        let Some(known) = self.workers.get_mut(&worker) else { return false };
+        match &mut known.place {
+            Place::Here { connection: present, session: id, last_alive, .. } if *present == connection => {
+                let (id, last) = (*id, last_alive.load(Ordering::Relaxed));
+                self.change(worker, |w| {
+                    w.last_alive = w.last_alive.max(last);
+                    w.place = Place::Away { session: session.map(|s| (id, s)) };
+                });
+                true
+            }
+            Place::Closing { connection: old, session: id, said } if *old == connection => {
+                let (id, said) = (*id, std::mem::take(said));
+                let session = session.and_then(|mut session| {
+                    said.into_iter().try_for_each(|message| session.say(message).map(drop)).ok()?;
+                    Some((id, session))
+                });
+                self.change(worker, |w| w.place = Place::Away { session });
+                false
+            }
+            Place::Here { .. } | Place::Closing { .. } | Place::Away { .. } => false,
+        }
+    }
+
+    /// Whether this connection is the worker's present one.
+    pub(crate) fn is_current(&self, worker: Address, connection: u64) -> bool {
+        matches!(self.workers.get(&worker).map(|w| &w.place), Some(Place::Here { connection: c, .. }) if *c == connection)
+    }
+
+    pub(crate) fn is_here(&self, worker: Address) -> bool {
+        self.workers.get(&worker).is_some_and(Worker::is_here)
+    }
+
+    /// A message for a worker. One that is away hears it when it resumes its session; one that begins a new session is
+    /// told everything that holds then.
+    pub(crate) fn tell(&mut self, worker: Address, message: ToWorker) {
+        let Some(known) = self.workers.get_mut(&worker) else { return };
+        let lost = match &mut known.place {
+            Place::Here { outbox, .. } => outbox.try_send(message).is_err(),
+            Place::Closing { said, .. } if said.len() < QUEUE => {
+                said.push(message);
+                false
+            }
+            Place::Closing { .. } => true,
+            Place::Away { session: Some((_, session)) } => session.say(message).is_err(),
+            Place::Away { session: None } => false,
+        };
+        if lost {
+            warn!(%worker, "closing: the worker does not read its messages");
+            self.change(worker, |w| w.place = Place::Away { session: None });
+        }
+    }
+
+    /// Tells one that is here and idle why it gets nothing.
+    pub(crate) fn say_no_work(&mut self, worker: Address, waiting: &[&Need]) {
+        let Some(known) = self.workers.get(&worker).filter(|w| w.is_here() && w.load == 0) else { return };
+        let reason = match waiting.first().and_then(|need| need.lacks(&known.capabilities)) {
+            _ if known.draining => return,
+            _ if known.rests_until > 0 => format!("its last {} tasks failed: it rests for a while", known.strikes),
+            Some(lack) => format!("{} tasks wait, and they need {lack}", waiting.len()),
+            None => "no task waits: it is told when one does".into(),
+        };
+        self.tell(worker, ToWorker::NoWork { reason });
+    }
+
+    pub(crate) fn drain(&mut self, worker: Address) {
+        info!(%worker, "finishes what it has and takes no more");
+        self.change(worker, |w| w.draining = true);
+    }
+
+    /// Who gets a task with this need next, of those not in `taken`.
+    pub(crate) fn candidate(&self, need: &Need, taken: impl Fn(Address) -> bool) -> Option<Address> {
+        let fit = self.idle.iter().filter(|(machine, _)| need.lacks(machine).is_none());
+        let first = fit.filter_map(|(_, idle)| idle.iter().find(|(_, worker)| !taken(*worker)));
+        first.min().map(|(_, worker)| *worker)
+    }
+
+    /// Whether anybody is idle at all.
+    pub(crate) fn has_idle(&self) -> bool {
+        !self.idle.is_empty()
+    }
+
+    /// A worker has one more or one less replicate that it may contribute to.
+    pub(crate) fn load(&mut self, worker: Address, more: bool) {
+        self.turn += 1;
+        let turn = self.turn;
+        self.workers.entry(worker).or_insert_with(|| Worker::new(Capabilities::default()));
+        self.change(worker, |w| match more {
+            true => w.load += 1,
+            false => (w.load, w.turn) = (w.load.saturating_sub(1), turn),
+        });
+    }
+
+    /// It did well.
+    pub(crate) fn praise(&mut self, worker: Address) {
+        self.change(worker, |w| (w.strikes, w.rests_until) = (w.strikes / 2, 0));
+    }
+
+    /// It failed: it is served after the others, and rests for a while.
+    pub(crate) fn blame(&mut self, worker: Address, now: u64) {
+        self.change(worker, |w| {
+            let rest = (REST << w.strikes).min(LONGEST_REST);
+            (w.strikes, w.rests_until) = ((w.strikes + 1).min(MAX_STRIKES), now + rest);
+        });
+    }
+
+    /// Those whose rest is over take work again. Says whether there are any.
+    pub(crate) fn wake(&mut self, now: u64) -> bool {
+        let rested: Vec<_> = self.resting.range(..=(now, Address::repeat_byte(0xff))).map(|(_, w)| *w).collect();
+        rested.iter().for_each(|worker| self.change(*worker, |w| w.rests_until = 0));
+        !rested.is_empty()
+    }
+
+    pub(crate) fn weight(&self, worker: Address) -> U256 {
+        self.workers.get(&worker).map_or_else(|| consensus::weight(U256::ZERO), |w| w.weight)
+    }
+
+    pub(crate) fn set_score(&mut self, worker: Address, score: U256) {
+        self.workers.entry(worker).and_modify(|w| w.weight = consensus::weight(score));
+    }
+
+    pub(crate) fn name(&self, worker: Address) -> String {
+        self.workers.get(&worker).map(|w| w.name.clone()).unwrap_or_default()
+    }
+
+    /// Workers with work of whom nothing was heard for too long, and since when. Their sessions are over.
+    pub(crate) fn lost(&mut self, now: u64) -> Vec<(Address, u64)> {
+        let lost = |w: &Worker| w.load > 0 && now >= w.last_alive() + LOST_SECONDS;
+        let lost: Vec<_> = self.workers.iter().filter(|(_, w)| lost(w)).map(|(a, w)| (*a, w.last_alive())).collect();
+        lost.iter().for_each(|(worker, _)| self.change(*worker, |w| w.place = Place::Away { session: None }));
+        lost
+    }
+
+    /// Everybody: wallet, worker, connected, last sign of life.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Address, &Worker, bool, u64)> {
+        self.workers.iter().map(|(address, w)| (*address, w, w.is_here(), w.last_alive()))
+    }
+
+    /// Every change of a worker goes through here, so that the indices are always true.
+    fn change(&mut self, worker: Address, change: impl FnOnce(&mut Worker)) {
+        let Some(known) = self.workers.get_mut(&worker) else { return };
+        if known.takes_work() {
+            let class = self.idle.get_mut(&known.capabilities);
+            let empty = class.is_some_and(|class| {
+                class.remove(&(known.rank(), worker));
+                class.is_empty()
+            });
+            if empty {
+                self.idle.remove(&known.capabilities);
+            }
+        }
+        self.resting.remove(&(known.rests_until, worker));
+        change(known);
+        if known.takes_work() {
+            self.idle.entry(known.capabilities.clone()).or_default().insert((known.rank(), worker));
+        }
+        if known.rests_until > 0 {
+            self.resting.insert((known.rests_until, worker));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+use super::*;
+use bourse_protocol::link::{Backoff, Resume, VERSION};
+
+fn who(n: u8) -> Address {
+    Address::with_last_byte(n)
+}
+
+fn machine(slots: u32) -> Capabilities {
+    Capabilities { cpus: 2, slots, app_types: vec!["WASM".into()], ..Capabilities::default() }
+}
+
+fn applicant(connection: u64, resume: Option<Resume>) -> Applicant {
+    let last_alive = Arc::new(AtomicU64::new(100));
+    Applicant { name: "w".into(), capabilities: machine(1), version: VERSION, resume, connection, last_alive }
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        version: 0,
+        session: 0,
+        resumed: false,
+        received: 0,
+        reconnect: Backoff::default(),
+        gateway_url: String::new(),
+        upload_url: String::new(),
+        upload_token: String::new(),
+    }
+}
+
+fn need() -> Need {
+    Need { app_type: "WASM".into(), ..Need::default() }
+}
+
+/// The session and the inbox of one that was let in.
+fn entered(admission: Admission) -> (Welcome, Session<ToWorker>, Vec<Frame<ToWorker>>, mpsc::Receiver<ToWorker>) {
+    match admission {
+        Admission::In { welcome, session, missed, inbox } => (welcome, session, missed, inbox),
+        Admission::Out(greeting) => panic!("{greeting:?}"),
+    }
+}
+
+fn join(crew: &mut Crew, n: u8) -> mpsc::Receiver<ToWorker> {
+    entered(crew.join(who(n), applicant(u64::from(n), None), welcome(), 100)).3
+}
+
+#[test]
+fn who_waited_longest_is_served_first_and_nobody_beyond_its_slots() {
+    let mut crew = Crew::default();
+    let _inboxes: Vec<_> = [3, 1, 2].map(|n| join(&mut crew, n)).into();
+    assert_eq!(crew.candidate(&need(), |_| false), Some(who(3)));
+    crew.load(who(3), true);
+    assert_eq!(crew.candidate(&need(), |w| w == who(1)), Some(who(2)));
+    crew.load(who(1), true);
+    crew.load(who(2), true);
+    assert_eq!(crew.candidate(&need(), |_| false), None);
+    assert!(!crew.has_idle());
+    crew.load(who(1), false);
+    crew.load(who(3), false);
+    assert_eq!(crew.candidate(&need(), |_| false), Some(who(1)));
+}
+
+#[test]
+fn a_task_finds_only_machines_that_can_do_it() {
+    let mut crew = Crew::default();
+    let _inbox = join(&mut crew, 1);
+    let unable = [
+        Need { app_type: "DOCKER".into(), ..need() },
+        Need { tee: true, ..need() },
+        Need { gpu: true, ..need() },
+        Need { floor: Floor { cpus: 3, ..Floor::default() }, ..need() },
+        Need { floor: Floor { memory_mib: 1, ..Floor::default() }, ..need() },
+        Need { floor: Floor { disk_mib: 1, ..Floor::default() }, ..need() },
+    ];
+    for need in unable {
+        assert_eq!(crew.candidate(&need, |_| false), None, "{need:?}");
+    }
+    let tag = B256::with_last_byte(1) | B256::from(U256::from(256));
+    assert_eq!(Need::new("WASM".into(), tag, Floor::default()), Need { tee: true, gpu: true, ..need() });
+}
+
+#[test]
+fn one_that_failed_comes_after_the_others_until_it_does_well_again() {
+    let mut crew = Crew::default();
+    let _inboxes = [join(&mut crew, 1), join(&mut crew, 2)];
+    crew.blame(who(1), 100);
+    crew.load(who(2), true);
+    assert_eq!(crew.candidate(&need(), |_| false), None, "it rests");
+    assert!(!crew.wake(100 + REST - 1));
+    assert!(crew.wake(100 + REST));
+    assert_eq!(crew.candidate(&need(), |_| false), Some(who(1)));
+    crew.load(who(2), false);
+    assert_eq!(crew.candidate(&need(), |_| false), Some(who(2)), "though it has waited less long");
+    crew.praise(who(1));
+    assert_eq!(crew.candidate(&need(), |_| false), Some(who(1)));
+}
+
+#[test]
+fn a_wallet_serves_one_worker_at_a_time() {
+    let mut crew = Crew::default();
+    let _inbox = join(&mut crew, 1);
+    match crew.join(who(1), applicant(7, None), welcome(), 100 + LOST_SECONDS - 1) {
+        Admission::Out(Greeting::Refused { reason, .. }) => assert!(reason.contains("one worker at a time"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    // The first one has been silent for too long: its place is free.
+    entered(crew.join(who(1), applicant(8, None), welcome(), 100 + LOST_SECONDS));
+    assert!(crew.is_current(who(1), 8));
+}
+
+#[test]
+fn a_short_disconnect_changes_nothing() {
+    let mut crew = Crew::default();
+    let (first, session, _, inbox) = entered(crew.join(who(1), applicant(5, None), welcome(), 100));
+    assert!(!first.resumed);
+    drop(inbox);
+    assert!(crew.leave(who(1), 5, Some(session)));
+    crew.tell(who(1), ToWorker::NoWork { reason: "said meanwhile".into() });
+    let resume = Resume { session: first.session, received: 0 };
+    let (again, _, missed, _inbox) = entered(crew.join(who(1), applicant(6, Some(resume)), welcome(), 130));
+    assert!(again.resumed && again.session == first.session);
+    assert_eq!(missed.len(), 1);
+    assert_eq!(missed[0].message, Some(ToWorker::NoWork { reason: "said meanwhile".into() }));
+}
+
+#[test]
+fn a_worker_whose_old_connection_hangs_gets_its_session_back() {
+    let mut crew = Crew::default();
+    let (first, session, _, mut inbox) = entered(crew.join(who(1), applicant(5, None), welcome(), 100));
+    let resume = Some(Resume { session: first.session, received: 0 });
+    let answer = crew.join(who(1), applicant(6, resume), welcome(), 101);
+    assert!(matches!(answer, Admission::Out(Greeting::Busy { .. })), "{answer:?}");
+    assert!(inbox.try_recv().is_err() && inbox.is_closed(), "the old connection ends");
+    assert!(!crew.leave(who(1), 5, Some(session)));
+    let (again, ..) = entered(crew.join(who(1), applicant(7, resume), welcome(), 102));
+    assert!(again.resumed);
+}
+
+#[test]
+fn strangers_stay_out_of_a_pool_with_a_list() {
+    let mut crew = Crew { allowed: Some(BTreeSet::from([who(1)])), ..Crew::default() };
+    let _inbox = join(&mut crew, 1);
+    let answer = crew.join(who(2), applicant(2, None), welcome(), 100);
+    assert!(matches!(answer, Admission::Out(Greeting::Refused { .. })), "{answer:?}");
+}
+
+#[test]
+fn a_worker_that_drains_gets_nothing_more() {
+    let mut crew = Crew::default();
+    let _inbox = join(&mut crew, 1);
+    crew.drain(who(1));
+    assert_eq!(crew.candidate(&need(), |_| false), None);
+}
+
+#[test]
+fn the_idle_hear_why_there_is_nothing_for_them() {
+    let mut crew = Crew::default();
+    let mut inbox = join(&mut crew, 1);
+    let gpu = Need { gpu: true, ..need() };
+    crew.say_no_work(who(1), &[]);
+    crew.say_no_work(who(1), &[&gpu]);
+    let reasons = [inbox.try_recv().unwrap(), inbox.try_recv().unwrap()].map(|m| match m {
+        ToWorker::NoWork { reason } => reason,
+        other => panic!("{other:?}"),
+    });
+    assert!(reasons[0].contains("no task waits") && reasons[1].contains("graphics processor"), "{reasons:?}");
+}

@@ -1,0 +1,56 @@
+//! How fast a worker may talk: a bucket of tokens that refills with time.
+
+/// Messages at once.
+const BURST: u64 = 512;
+/// Messages per second, for ever. An honest worker sends some tens for a task of minutes.
+const RATE: u64 = 50;
+
+/// Tokens of one connection, in thousandths.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    tokens: u64,
+    refilled: u64,
+}
+
+impl Bucket {
+    /// A full one, at `now` in milliseconds.
+    pub(crate) fn full(now: u64) -> Self {
+        Self { tokens: BURST * 1000, refilled: now }
+    }
+
+    /// Takes a token, if there is one.
+    pub(crate) fn take(&mut self, now: u64) -> bool {
+        let gained = now.saturating_sub(self.refilled).saturating_mul(RATE);
+        self.tokens = self.tokens.saturating_add(gained).min(BURST * 1000);
+        self.refilled = now.max(self.refilled);
+        match self.tokens.checked_sub(1000) {
+            Some(left) => {
+                self.tokens = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_a_flood_does_not() {
+        let mut bucket = Bucket::full(0);
+        assert!((0..BURST).all(|_| bucket.take(0)));
+        assert!(!bucket.take(0));
+        assert!(bucket.take(1000 / RATE));
+        assert!(!bucket.take(1000 / RATE));
+        assert_eq!((0..10_000).filter(|_| bucket.take(1_000_000)).count() as u64, BURST);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_gives_nothing_away() {
+        let mut bucket = Bucket::full(10_000);
+        (0..BURST).for_each(|_| assert!(bucket.take(10_000)));
+        assert!(!bucket.take(5_000) && !bucket.take(10_000));
+    }
+}

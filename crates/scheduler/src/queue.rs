@@ -1,0 +1,115 @@
+//! Tasks that wait for a worker, fair between requesters. Pure.
+
+use bourse_protocol::{Address, ids::TaskId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The tasks that found no worker: first come, first served within a requester; between requesters, who has the fewest
+/// workers at work comes first, then who was served longest ago.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiting: BTreeMap<Address, VecDeque<TaskId>>,
+    members: BTreeSet<TaskId>,
+    /// Replicates at work, by requester.
+    running: BTreeMap<Address, u32>,
+    served: BTreeMap<Address, u64>,
+    turn: u64,
+}
+
+impl Queue {
+    /// A task waits. Says whether it did not before.
+    pub(crate) fn push(&mut self, requester: Address, task: TaskId) -> bool {
+        let new = self.members.insert(task);
+        if new {
+            self.waiting.entry(requester).or_default().push_back(task);
+        }
+        new
+    }
+
+    /// A task waits no more.
+    pub(crate) fn remove(&mut self, requester: Address, task: TaskId) {
+        if self.members.remove(&task)
+            && let Some(tasks) = self.waiting.get_mut(&requester)
+        {
+            tasks.retain(|t| *t != task);
+            if tasks.is_empty() {
+                self.waiting.remove(&requester);
+            }
+        }
+    }
+
+    /// A worker began or ended with a task of this requester.
+    pub(crate) fn running(&mut self, requester: Address, more: bool) {
+        let count = self.running.entry(requester).or_default();
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        if more {
+            self.turn += 1;
+            self.served.insert(requester, self.turn);
+        } else if *count == 0 {
+            self.running.remove(&requester);
+            if !self.waiting.contains_key(&requester) {
+                self.served.remove(&requester);
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The tasks in the order in which they should be served now, at most `limit`: one of each requester in turn.
+    pub(crate) fn order(&self, limit: usize) -> Vec<TaskId> {
+        let rank = |r: &Address| (self.running.get(r).copied().unwrap_or(0), self.served.get(r).copied().unwrap_or(0));
+        let mut requesters: Vec<_> = self.waiting.iter().map(|(r, tasks)| (rank(r), *r, tasks)).collect();
+        requesters.sort_by_key(|(rank, requester, _)| (*rank, *requester));
+        let longest = requesters.iter().map(|(.., tasks)| tasks.len()).max().unwrap_or(0);
+        let rounds = (0..longest).flat_map(|n| requesters.iter().filter_map(move |(.., tasks)| tasks.get(n).copied()));
+        rounds.take(limit).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bourse_protocol::B256;
+
+    fn task(n: u8) -> TaskId {
+        TaskId(B256::with_last_byte(n))
+    }
+
+    fn who(n: u8) -> Address {
+        Address::with_last_byte(n)
+    }
+
+    #[test]
+    fn one_with_many_tasks_does_not_keep_another_waiting() {
+        let mut queue = Queue::default();
+        for n in 0..100 {
+            assert!(queue.push(who(1), task(n)));
+        }
+        assert!(!queue.push(who(1), task(0)));
+        queue.push(who(2), task(200));
+        assert_eq!(queue.order(3), [task(0), task(200), task(1)]);
+        queue.running(who(1), true);
+        assert_eq!(queue.order(2), [task(200), task(0)], "who has nothing at work comes first");
+        queue.running(who(2), true);
+        assert_eq!(queue.order(1), [task(0)], "then who was served longest ago");
+        queue.remove(who(1), task(0));
+        queue.running(who(1), false);
+        assert_eq!(queue.order(2), [task(1), task(200)]);
+        assert_eq!(queue.len(), 100);
+    }
+
+    #[test]
+    fn nothing_is_left_of_those_who_have_gone() {
+        let mut queue = Queue::default();
+        queue.push(who(1), task(1));
+        queue.running(who(1), true);
+        queue.remove(who(1), task(1));
+        queue.running(who(1), false);
+        assert!(queue.is_empty() && queue.running.is_empty() && queue.served.is_empty() && queue.waiting.is_empty());
+    }
+}
