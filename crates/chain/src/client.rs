@@ -243,6 +243,13 @@ impl Client {
         self.nodes.ask(|node| async move { node.get_chain_id().await }).await
     }
 
+    /// What tells this chain from every other one, also from one with the same id: the id and the first block.
+    pub async fn identity(&self) -> Result<String, Error> {
+        let first = self.block(BlockNumberOrTag::Number(0)).await?;
+        let first = first.ok_or_else(|| self.nonsense("the first block of its chain"))?;
+        Ok(format!("chain {} with first block {}", self.chain_id().await?, first.hash))
+    }
+
     /// The newest block, or the one that is read at.
     pub async fn head(&self) -> Result<Head, Error> {
         match self.at {

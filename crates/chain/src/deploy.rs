@@ -1,7 +1,8 @@
 //! Putting the contracts on a chain, step by step; an interrupted deployment goes on where it was.
 //!
-//! Every step is a named intent of the deployer's [`Sender`]: a step that was done is not done again. Source of the
-//! recipe: contracts/README.md.
+//! Every step is a named intent of the deployer's [`Sender`]: a step that was done is not done again. What depends on
+//! the [`Options`] carries them in its name: going on with others never mixes the two. Source of the recipe:
+//! contracts/README.md.
 
 use crate::{
     artifacts::Contract,
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 alloy::sol! {
     function initialize(address previous) external;
+    function penaltyRule() external view returns (uint8);
+    function changeDelay() external view returns (uint256);
 }
 
 /// The five categories: name, description, period T in seconds.
@@ -45,6 +48,11 @@ pub struct Deployment {
     /// Registry of workerpools.
     pub workerpool_registry: Address,
 }
+
+/// The first step.
+const FIRST: &str = "RLC token";
+/// Gas of a whole deployment, rounded up: what a wallet should hold before it begins.
+pub const GAS: u64 = 25_000_000;
 
 /// Choices of a new deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,25 +94,26 @@ pub async fn deploy(
     mut progress: impl FnMut(&str),
 ) -> Result<Deployment, Error> {
     let owner = sender.address();
-    let mut create = async |what: &'static str, contract: Contract, arguments: Vec<u8>| {
+    let mut create = async |what: &'static str, chosen: &str, contract: Contract, arguments: Vec<u8>| {
         progress(what);
         let code = [contract.creation_code().as_ref(), &arguments].concat();
-        let receipt = sender.create(&format!("deploy:{what}"), Bytes::from(code)).await?;
+        let receipt = sender.create(&intent(what, chosen), Bytes::from(code)).await?;
         receipt.created.ok_or(Error::NoAddress(what))
     };
-    let rlc = create("RLC token", Contract::Rlc, vec![]).await?;
-    let app_registry = create("app registry", Contract::AppRegistry, owner.abi_encode()).await?;
-    let dataset_registry = create("dataset registry", Contract::DatasetRegistry, owner.abi_encode()).await?;
-    let workerpool_registry = create("workerpool registry", Contract::WorkerpoolRegistry, owner.abi_encode()).await?;
-    let views = create("hub views", Contract::HubViews, vec![]).await?;
+    let rlc = create(FIRST, "", Contract::Rlc, vec![]).await?;
+    let app_registry = create("app registry", "", Contract::AppRegistry, owner.abi_encode()).await?;
+    let dataset_registry = create("dataset registry", "", Contract::DatasetRegistry, owner.abi_encode()).await?;
+    let workerpool_registry = create("workerpool registry", "", Contract::WorkerpoolRegistry, owner.abi_encode()).await?;
+    let views = create("hub views", "", Contract::HubViews, vec![]).await?;
     let arguments = (U256::from(options.owner_delay), views).abi_encode_params();
-    let extension = create("hub extension", Contract::HubExtension, arguments).await?;
+    let chosen = format!("penalty {:?}, delay {}", options.penalty, options.owner_delay);
+    let extension = create("hub extension", &chosen, Contract::HubExtension, arguments).await?;
     let rule = match options.penalty {
         Penalty::Fifty => 0u8,
         Penalty::Third => 1,
     };
-    let core = create("hub core", Contract::HubCore, (U256::from(rule), extension).abi_encode_params()).await?;
-    let hub = create("hub", Contract::HubProxy, (core, owner).abi_encode_params()).await?;
+    let core = create("hub core", &chosen, Contract::HubCore, (U256::from(rule), extension).abi_encode_params()).await?;
+    let hub = create("hub", &chosen, Contract::HubProxy, (core, owner).abi_encode_params()).await?;
 
     for (registry, name) in [(app_registry, "app"), (dataset_registry, "dataset"), (workerpool_registry, "workerpool")]
     {
@@ -121,17 +130,37 @@ pub async fn deploy(
         workerpoolregistry: workerpool_registry,
         v3hub: Address::ZERO,
     };
-    sender.send("deploy:configure", hub, &call).await?;
+    sender.send(&intent("configure", &chosen), hub, &call).await?;
     for (name, description, period) in CATEGORIES {
         let call = IHub::createCategoryCall {
             name: name.into(),
             description: description.into(),
             workClockTimeRef: U256::from(period),
         };
-        sender.send(&format!("deploy:category {name}"), hub, &call).await?;
+        sender.send(&intent(&format!("category {name}"), &chosen), hub, &call).await?;
     }
     let chain_id = client.chain_id().await?;
     Ok(Deployment { chain_id, hub, rlc, app_registry, dataset_registry, workerpool_registry })
+}
+
+/// The block in which a deployment began that is complete. Nothing is sent.
+pub async fn first_block(sender: &Sender) -> Result<u64, Error> {
+    Ok(sender.create(&intent(FIRST, ""), Contract::Rlc.creation_code()).await?.block)
+}
+
+/// The name of a step; `chosen` is what it depends on.
+fn intent(what: &str, chosen: &str) -> String {
+    match chosen {
+        "" => format!("deploy:{what}"),
+        _ => format!("deploy:{what} ({chosen})"),
+    }
+}
+
+/// With which choices a hub was deployed.
+pub async fn options(client: &Client, hub: Address) -> Result<Options, ReadError> {
+    let rule = client.call(hub, &penaltyRuleCall {}).await?;
+    let delay = client.call(hub, &changeDelayCall {}).await?;
+    Ok(Options { penalty: if rule == 0 { Penalty::Fifty } else { Penalty::Third }, owner_delay: delay.saturating_to() })
 }
 
 /// Finds what belongs to a hub that is there already.

@@ -110,6 +110,11 @@ pub enum SendError {
     },
 }
 
+/// How many intents of a wallet in a journal have no outcome yet.
+pub fn open_intents(journal: &Journal, wallet: Address) -> Result<u64, journal::Error> {
+    store::open_count(journal, wallet)
+}
+
 /// The way to send from one key. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sender {

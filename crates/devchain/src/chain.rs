@@ -17,7 +17,9 @@ use crate::state_root::StateTries;
 use crate::store::{Commit, Loaded, Settings, Store, StoreError};
 use crate::writer::Writer;
 use alloy::consensus::{EMPTY_OMMER_ROOT_HASH, Header};
+use alloy_primitives::Bytes;
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -191,7 +193,8 @@ fn work(writer: &mut Writer, jobs: Vec<Job>) {
     }
 }
 
-/// Stores a genesis block.
+/// Stores a genesis block. It holds a random number: two chains are never taken for each other, even when they were made
+/// in the same second.
 fn create(store: &Store, config: &Config) -> Result<Loaded, StoreError> {
     let mut world = World::default();
     for (address, balance) in config.genesis.iter().filter(|(_, balance)| !balance.is_zero()) {
@@ -206,6 +209,7 @@ fn create(store: &Store, config: &Config) -> Result<Loaded, StoreError> {
         gas_limit: config.block_gas_limit,
         timestamp: config.clock.now(),
         base_fee_per_gas: Some(config.genesis_base_fee),
+        extra_data: Bytes::copy_from_slice(&RandomState::new().hash_one(config.chain_id).to_be_bytes()),
         ..empty_header()
     };
     let head = Arc::new(Block::new(header, Vec::new(), Vec::new(), 0));

@@ -6,7 +6,8 @@ use bourse_chain::{
     deploy::{self, Options},
     keys,
 };
-use bourse_protocol::{Address, U256, abi::IHub};
+use bourse_protocol::{Address, U256, abi::IHub, reward::Penalty};
+use serde_json::json;
 
 #[tokio::test]
 async fn a_second_run_finds_the_first() {
@@ -44,6 +45,38 @@ async fn an_interrupted_deployment_goes_on() {
     let hub = Hub::new(world.client.clone(), deployment.hub);
     assert_eq!(hub.view(&IHub::countCategoryCall {}).await.unwrap(), U256::from(5));
     lane.close().await;
+}
+
+#[tokio::test]
+async fn a_deployment_with_other_options_is_another_one() {
+    let (world, journal) = (World::new(), journal());
+    let lane = Lane::open(&world.client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    let mut hubs = Vec::new();
+    let published = Options { penalty: Penalty::Third, owner_delay: 0 };
+    for options in [Options::default(), published, Options::default()] {
+        let hub = deploy::deploy(&world.client, &lane.sender, options, |_| {}).await.unwrap().hub;
+        assert_eq!(deploy::options(&world.client, hub).await.unwrap(), options);
+        hubs.push(hub);
+    }
+    assert_eq!(hubs[0], hubs[2]);
+    assert_ne!(hubs[0], hubs[1]);
+    lane.close().await;
+}
+
+#[tokio::test]
+async fn the_gas_of_a_deployment_is_what_wallets_are_asked_for() {
+    let world = World::new();
+    let lane = Lane::open(&world.client, keys::test_key(0), &journal(), GasPolicy::default()).await;
+    let before = world.client.head().await.unwrap().number;
+    deploy::deploy(&world.client, &lane.sender, Options::default(), |_| {}).await.unwrap();
+    lane.close().await;
+    let head = world.client.head().await.unwrap().number;
+    let mut gas = 0;
+    for block in before + 1..=head {
+        let block = world.rpc("eth_getBlockByNumber", json!([format!("{block:#x}"), false])).await;
+        gas += u64::from_str_radix(&block["gasUsed"].as_str().unwrap()[2..], 16).unwrap();
+    }
+    assert!((deploy::GAS / 2..=deploy::GAS).contains(&gas), "it takes {gas} gas");
 }
 
 #[tokio::test]

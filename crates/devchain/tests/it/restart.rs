@@ -36,6 +36,17 @@ async fn portrait(chain: &Chain, probe: Address) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn no_two_chains_begin_alike() {
+    let clock = bourse_devchain::Clock::virtual_at(1_700_000_000);
+    let first = |chain: Chain| async move {
+        let block = must(&chain, "eth_getBlockByNumber", json!(["0x0", false])).await;
+        block["hash"].clone()
+    };
+    let open = || Chain::open(Config { clock: clock.clone(), ..config() }).unwrap();
+    assert_ne!(first(open()).await, first(open()).await, "made in the same second with the same accounts");
+}
+
+#[tokio::test]
 async fn a_reopened_chain_is_the_same_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let chain = Chain::open(on_disk(folder.path())).unwrap();
