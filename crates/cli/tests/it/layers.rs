@@ -4,9 +4,10 @@ use serde_json::Value;
 use std::{collections::BTreeMap, process::Command};
 
 /// What each crate may be built on. What is not here may not exist.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 10] = [
     ("bourse-protocol", &[]),
     ("bourse-devchain", &[]),
+    ("bourse-differential", &["bourse-protocol"]),
     ("bourse-service", &["bourse-protocol"]),
     ("bourse-chain", &["bourse-protocol", "bourse-service"]),
     ("bourse-scheduler", ROLE),
