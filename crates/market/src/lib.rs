@@ -93,7 +93,8 @@ impl Service {
         let chain_id = hub.client.chain_id().await?;
         let reader = reader::Reader::open(hub).await?;
         let hub = reader.hub.address;
-        let store = store::Store::open(&config.dir, &format!("chain {chain_id} hub {hub}"))?;
+        let owner = format!("{} hub {hub}", reader.hub.client.identity().await?);
+        let store = store::Store::open(&config.dir, &owner)?;
         let limits = Limits { per_wallet: config.max_open_orders, in_all: config.max_orders };
         let market = Market {
             chain_id,

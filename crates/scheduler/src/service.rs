@@ -117,7 +117,7 @@ impl Service {
             return Err(Error::NotTheOwner { workerpool, owner, key: key.address() });
         }
         let chain_id = hub.client.chain_id().await?;
-        let owner = format!("chain {chain_id} hub {} pool {}", hub.address, config.workerpool);
+        let owner = format!("{} hub {} pool {}", hub.client.identity().await?, hub.address, config.workerpool);
         let store = Store::new(journal, &owner)?;
         let cursor = store.cursor()?.unwrap_or_else(|| Cursor::starting_at(config.start_block));
         let (sender, lane) = Sender::open(hub.client.clone(), key.clone(), store.journal.clone(), config.gas).await?;

@@ -79,7 +79,7 @@ impl Service {
     ) -> Result<Self, Error> {
         let wallet = key.address();
         let chain_id = hub.client.chain_id().await?;
-        journal.belongs_to(&format!("chain {chain_id} hub {} worker {wallet}", hub.address))?;
+        journal.belongs_to(&format!("{} hub {} worker {wallet}", hub.client.identity().await?, hub.address))?;
         let store = Store::new(journal.clone());
         store.forget_before(config.clock.seconds())?;
         let open: BTreeSet<TaskId> = store.open()?.iter().map(Record::task).collect();
