@@ -31,6 +31,10 @@ alloy_sol_types::sol! {
         bytes32 salt; bytes sign;
     }
 
+    /// Operation 0 signs beforehand, 1 closes.
+    #[derive(Debug, PartialEq, Eq)]
+    struct RequestOrderOperation { RequestOrder order; uint8 operation; bytes sign; }
+
     #[derive(Debug, PartialEq, Eq)]
     struct Account { uint256 stake; uint256 locked; }
     #[derive(Debug, PartialEq, Eq)]
@@ -71,6 +75,7 @@ alloy_sol_types::sol! {
 
         function deposit(uint256 amount) external returns (bool);
         function depositFor(uint256 amount, address target) external returns (bool);
+        function depositForArray(uint256[] amounts, address[] targets) external returns (bool);
         function withdraw(uint256 amount) external returns (bool);
         function transfer(address to, uint256 amount) external returns (bool);
         function balanceOf(address account) external view returns (uint256);
@@ -78,6 +83,7 @@ alloy_sol_types::sol! {
         function totalSupply() external view returns (uint256);
 
         function matchOrders(AppOrder app, DatasetOrder dataset, WorkerpoolOrder workerpool, RequestOrder request) external returns (bytes32);
+        function manageRequestOrder(RequestOrderOperation operation) external;
         function computeDealVolume(AppOrder app, DatasetOrder dataset, WorkerpoolOrder workerpool, RequestOrder request) external view returns (uint256);
         function verifySignature(address account, bytes32 hash, bytes signature) external view returns (bool);
         function verifyPresignatureOrSignature(address account, bytes32 hash, bytes signature) external view returns (bool);

@@ -93,6 +93,7 @@ impl Store {
     }
 
     /// Whether something waits to be written.
+    #[cfg(test)]
     pub(crate) fn has_notes(&self) -> bool {
         !self.notes.is_empty()
     }

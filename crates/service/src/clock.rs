@@ -16,6 +16,8 @@ pub enum Clock {
     Wall,
     /// Milliseconds since the epoch, moved by whoever holds a clone.
     Virtual(Arc<AtomicU64>),
+    /// The time of tokio's runtime, which a simulation pauses: so many milliseconds since the epoch at that instant.
+    Runtime(tokio::time::Instant, u64),
 }
 
 impl Clock {
@@ -24,10 +26,10 @@ impl Clock {
         Self::Virtual(Arc::new(AtomicU64::new(seconds.saturating_mul(1000))))
     }
 
-    /// Moves a virtual clock; the wall's clock goes by itself.
+    /// Moves a virtual clock; the others go by themselves.
     pub fn advance(&self, by: Duration) {
         match self {
-            Self::Wall => {}
+            Self::Wall | Self::Runtime(..) => {}
             Self::Virtual(millis) => {
                 millis.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
             }
@@ -43,6 +45,9 @@ impl Clock {
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
             }
             Self::Virtual(millis) => millis.load(Ordering::SeqCst),
+            Self::Runtime(origin, millis) => {
+                millis.saturating_add(u64::try_from(origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+            }
         }
     }
 

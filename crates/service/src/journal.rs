@@ -68,10 +68,27 @@ pub enum Error {
     },
 }
 
+/// A moment of a [`Journal::write`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Everything is done but the commit.
+    BeforeCommit,
+    /// The commit is durable; nobody was told.
+    AfterCommit,
+}
+
+/// The disk has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+/// Looks on at every write, and may refuse it: how a simulation crashes a role at any point or fills its disk.
+pub type Witness = dyn Fn(Moment) -> Result<(), NoRoom> + Send + Sync;
+
 /// A role's store. Cheap to clone; calls take turns.
 #[derive(Clone)]
 pub struct Journal {
     inner: Arc<Inner>,
+    witness: Option<Arc<Witness>>,
 }
 
 impl std::fmt::Debug for Journal {
@@ -110,19 +127,30 @@ impl Journal {
     }
 
     fn assemble(path: PathBuf, connection: Connection, lock: Option<File>) -> Self {
-        Self { inner: Arc::new(Inner { path, connection: Mutex::new(connection), _lock: lock }) }
+        Self { inner: Arc::new(Inner { path, connection: Mutex::new(connection), _lock: lock }), witness: None }
+    }
+
+    /// The same store, with a witness of every write.
+    pub fn witnessed(&self, witness: Arc<Witness>) -> Self {
+        Self { inner: self.inner.clone(), witness: Some(witness) }
+    }
+
+    fn witness(&self, moment: Moment) -> Result<(), Error> {
+        let refused = |NoRoom| Error::DiskFull { path: self.inner.path.clone() };
+        self.witness.as_ref().map_or(Ok(()), |witness| witness(moment).map_err(refused))
     }
 
     /// Runs `change` in one transaction: all of it is durable when this returns, or none of it happened.
     pub fn write<T>(&self, change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T, Error> {
+        let failed = |e| translate(&self.inner.path, e);
         let mut connection = self.connection();
-        let run = || {
-            let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            let value = change(&transaction)?;
-            transaction.commit()?;
-            Ok(value)
-        };
-        run().map_err(|e| translate(&self.inner.path, e))
+        let transaction =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(failed)?;
+        let value = change(&transaction).map_err(failed)?;
+        self.witness(Moment::BeforeCommit)?;
+        transaction.commit().map_err(failed)?;
+        self.witness(Moment::AfterCommit)?;
+        Ok(value)
     }
 
     /// Runs queries on one consistent state.
@@ -224,6 +252,18 @@ mod tests {
             t.execute("INSERT INTO t VALUES (NULL)", [])
         });
         assert!(matches!(failed, Err(Error::Store { .. })));
+        assert_eq!(count(&journal), 0);
+    }
+
+    #[test]
+    fn what_a_witness_refuses_is_not_written() {
+        let journal = Journal::in_memory(SCHEMA).unwrap();
+        let full = journal.witnessed(Arc::new(|moment| match moment {
+            Moment::BeforeCommit => Err(NoRoom),
+            Moment::AfterCommit => unreachable!("nothing is committed"),
+        }));
+        let refused = full.write(|t| t.execute("INSERT INTO t VALUES (1)", []));
+        assert!(matches!(refused, Err(Error::DiskFull { .. })));
         assert_eq!(count(&journal), 0);
     }
 

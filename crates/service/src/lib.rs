@@ -3,6 +3,7 @@
 //! Knows no role and no chain. Invariant: what [`journal::Journal::write`] returned `Ok` for is on disk.
 
 pub mod clock;
+pub mod defect;
 pub mod http;
 pub mod journal;
 pub mod wire;
