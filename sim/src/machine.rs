@@ -1,0 +1,124 @@
+//! The computers of the workers and the store of results, without computers.
+
+use crate::{
+    chance::Chance,
+    tally::{Fault, Tally},
+};
+use bourse_protocol::{
+    Address, B256,
+    deal::ResultLink,
+    ids::{ResultDigest, TaskId},
+    replicate::Cause,
+};
+use bourse_scheduler::{ResultError, Results};
+use bourse_worker::StandIn;
+use futures_util::future::BoxFuture;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Results that were stored, by link.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Store(Arc<Mutex<BTreeMap<String, ResultDigest>>>);
+
+impl Store {
+    fn put(&self, digest: ResultDigest) -> ResultLink {
+        let location = format!("/ipfs/{:x}", digest.0);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(location.clone(), digest);
+        ResultLink::ipfs(location)
+    }
+}
+
+impl Results for Store {
+    fn digest(&self, link: ResultLink) -> BoxFuture<'static, Result<ResultDigest, ResultError>> {
+        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&link.location).copied();
+        Box::pin(async move { found.ok_or(ResultError::Missing { location: link.location, status: 404 }) })
+    }
+}
+
+/// What a worker answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Character {
+    /// What the app says.
+    Honest,
+    /// Its own invention.
+    Liar,
+    /// What it agreed on with others.
+    Colluding,
+}
+
+/// The right answer of a task.
+pub(crate) fn right(task: TaskId) -> Vec<u8> {
+    [b"right ".as_slice(), task.0.as_slice()].concat()
+}
+
+/// The digest of the right answer.
+pub(crate) fn right_digest(task: TaskId) -> ResultDigest {
+    digest(&right(task))
+}
+
+fn digest(content: &[u8]) -> ResultDigest {
+    ResultDigest(B256::new(Sha256::digest(content).into()))
+}
+
+/// One worker's computer.
+#[derive(Debug)]
+pub(crate) struct Computer {
+    pub(crate) wallet: Address,
+    pub(crate) character: Character,
+    /// How long a run takes, in milliseconds.
+    pub(crate) speed: std::ops::RangeInclusive<u64>,
+    /// How often a run takes twenty times as long, in parts of 10,000.
+    pub(crate) slow: u32,
+    /// How often storing a result fails, in parts of 10,000.
+    pub(crate) upload_fails: u32,
+    pub(crate) store: Store,
+    pub(crate) chance: Chance,
+    pub(crate) tally: Tally,
+}
+
+impl StandIn for Computer {
+    fn app_types(&self) -> Vec<String> {
+        vec!["WASM".into()]
+    }
+
+    fn compute(&self, task: TaskId) -> BoxFuture<'static, Result<Vec<u8>, Cause>> {
+        let mut time = self.chance.within(self.speed.clone());
+        if self.chance.hits(self.slow) {
+            self.tally.count(Fault::SlowWorker);
+            time *= 20;
+        }
+        let content = match self.character {
+            Character::Honest => right(task),
+            Character::Liar => {
+                self.tally.count(Fault::Liar);
+                [b"wrong ".as_slice(), task.0.as_slice(), self.wallet.as_slice()].concat()
+            }
+            Character::Colluding => {
+                self.tally.count(Fault::Collusion);
+                [b"agreed ".as_slice(), task.0.as_slice()].concat()
+            }
+        };
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(time)).await;
+            Ok(content)
+        })
+    }
+
+    fn store(&self, task: TaskId, digest: ResultDigest) -> BoxFuture<'static, Result<ResultLink, String>> {
+        let fails = self.chance.hits(self.upload_fails);
+        let (store, time) = (self.store.clone(), self.chance.within(20..=500));
+        if fails {
+            self.tally.count(Fault::UploadFails);
+        }
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(time)).await;
+            if fails { Err(format!("no room for the result of {task}")) } else { Ok(store.put(digest)) }
+        })
+    }
+
+    fn forget(&self, _: TaskId) {}
+}

@@ -1,0 +1,163 @@
+//! The whole market under seeds: the real scheduler, workers, chain client and contracts on the embedded chain with a
+//! virtual clock, faults of every kind, invariants after every block. Same seed, same trace.
+
+mod chain;
+mod chance;
+mod judge;
+mod life;
+mod machine;
+mod market;
+mod node;
+mod pipe;
+mod roles;
+mod tally;
+mod world;
+
+use bourse_service::defect::{Defect, plant};
+use clap::Parser;
+use judge::Verdict;
+use std::{collections::BTreeMap, io::Write, process::ExitCode, sync::Mutex, time::Instant};
+use tally::Fault;
+use world::Plan;
+
+/// Runs many small markets, each with the faults that its seed says.
+#[derive(Clone, Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 20)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Run only this one, and show what happens in it.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Tasks that are bought in each run.
+    #[arg(long, default_value_t = 50)]
+    tasks: u64,
+    /// Threads; the number of processors if not given.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Plant each of the known defects in turn: every one must be noticed within the seeds.
+    #[arg(long)]
+    defects: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    silence_crashes();
+    if let Some(seed) = options.seed {
+        return show(seed, &options);
+    }
+    match options.defects {
+        true => defects(&options),
+        false => many(&options),
+    }
+}
+
+/// Crashes that the simulation causes are not worth a message.
+fn silence_crashes() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !info.payload().is::<life::Crash>() {
+            usual(info);
+        }
+    }));
+}
+
+#[expect(clippy::print_stdout, reason = "this is the command line")]
+fn show(seed: u64, options: &Options) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr).init();
+    let plan = Plan::of(seed, options.tasks);
+    println!("{plan:?}");
+    let verdict = world::run(plan);
+    println!("{verdict:#?}");
+    ExitCode::from(u8::from(!verdict.violations.is_empty()))
+}
+
+/// Runs seeds on all processors and hands each verdict over as it comes; stops when `enough` says so.
+fn run_all(seeds: Vec<u64>, options: &Options, defect: Option<Defect>, enough: impl Fn(&Verdict) -> bool + Sync) -> Vec<Verdict> {
+    let jobs = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+    let queue = Mutex::new(seeds.into_iter());
+    let verdicts = Mutex::new(Vec::new());
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                plant(defect);
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let Some(seed) = queue.lock().expect("no thread panics while holding it").next() else { return };
+                    let verdict = world::run(Plan::of(seed, options.tasks));
+                    if enough(&verdict) {
+                        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+                    }
+                    verdicts.lock().expect("no thread panics while holding it").push(verdict);
+                }
+            });
+        }
+    });
+    let mut verdicts = verdicts.into_inner().expect("no thread panicked");
+    verdicts.sort_by_key(|v| v.seed);
+    verdicts
+}
+
+#[expect(clippy::print_stdout, reason = "this is the command line")]
+fn many(options: &Options) -> ExitCode {
+    let (began, cpu) = (Instant::now(), cpu_seconds());
+    let verdicts = run_all((options.from..options.from + options.seeds).collect(), options, None, |_| false);
+    let sum = |count: fn(&Verdict) -> u64| verdicts.iter().map(count).sum::<u64>();
+    let mut faults = BTreeMap::<Fault, u64>::new();
+    for (fault, count) in verdicts.iter().flat_map(|v| &v.faults) {
+        *faults.entry(*fault).or_default() += count;
+    }
+    let tasks = sum(|v| v.tasks);
+    println!("seeds {}, blocks {}, tasks {tasks}", verdicts.len(), sum(|v| v.blocks));
+    println!("paid {}, refunded {}, wrong answers that had the weight {}", sum(|v| v.paid), sum(|v| v.refunded), sum(|v| v.bought_wrong));
+    println!("faults:");
+    let mut missing = false;
+    for fault in Fault::ALL {
+        let count = faults.get(&fault).copied().unwrap_or(0);
+        missing |= count == 0;
+        println!("  {:<20} {count}", format!("{fault:?}"));
+    }
+    let cpu = cpu_seconds() - cpu;
+    println!("{:.1} s, {cpu:.1} CPU seconds, {:.0} tasks per CPU second", began.elapsed().as_secs_f64(), tasks as f64 / cpu.max(0.01));
+    let bad: Vec<_> = verdicts.iter().filter(|v| !v.violations.is_empty()).collect();
+    for verdict in &bad {
+        println!("seed {}: {}", verdict.seed, verdict.violations.join("; "));
+    }
+    if missing {
+        println!("a kind of fault was never met: run more seeds");
+    }
+    // A broken pipe is nobody's concern here.
+    let _ = std::io::stdout().flush();
+    ExitCode::from(u8::from(missing || !bad.is_empty()))
+}
+
+#[expect(clippy::print_stdout, reason = "this is the command line")]
+fn defects(options: &Options) -> ExitCode {
+    let mut survivors = 0;
+    for defect in Defect::ALL {
+        let seeds = (options.from..options.from + options.seeds).collect();
+        let verdicts = run_all(seeds, options, Some(defect), |v| !v.violations.is_empty());
+        let caught = verdicts.iter().find(|v| !v.violations.is_empty());
+        match caught {
+            Some(verdict) => println!("{defect:?}: noticed by seed {}: {}", verdict.seed, verdict.violations[0]),
+            None => {
+                survivors += 1;
+                println!("{defect:?}: NOT noticed within {} seeds", verdicts.len());
+            }
+        }
+    }
+    ExitCode::from(u8::from(survivors > 0))
+}
+
+/// Processor time of this process, in seconds.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
+}

@@ -1,0 +1,210 @@
+//! The market on the chain: contracts, accounts, assets, and the requesters who buy.
+
+use crate::{
+    chance::Chance,
+    tally::{Fault, Tally},
+};
+use bourse_chain::{
+    Client, GasPolicy, Hub, PrivateKeySigner, Receipt, SendError, Sender,
+    alloy::{
+        primitives::keccak256,
+        signers::SignerSync,
+        sol_types::{SolCall, SolValue},
+    },
+    deploy, sender,
+};
+use bourse_protocol::{
+    Address, B256, Bytes, U256,
+    abi::{IHub, IRegistry, IRlc},
+    ids::{DealId, OrderHash, TaskId},
+    ipfs::Multiaddr,
+    money::Nrlc,
+    orders::{AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder},
+};
+use bourse_service::{CancellationToken, journal::Journal};
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::task::JoinSet;
+
+/// Accounts: the admin, the pool's owner, the requesters, then the workers.
+pub(crate) const OWNER: u32 = 1;
+pub(crate) const REQUESTERS: std::ops::Range<u32> = 2..5;
+pub(crate) const FIRST_WORKER: u32 = 5;
+/// What every account has in the hub.
+const DEPOSIT: u64 = 100_000;
+
+/// The key of an account.
+pub(crate) fn key(n: u32) -> PrivateKeySigner {
+    let bytes = keccak256([b"bourse simulation".as_slice(), &n.to_be_bytes()].concat());
+    PrivateKeySigner::from_bytes(&bytes).expect("a hash is a key")
+}
+
+/// A task that was bought.
+#[derive(Clone, Debug)]
+pub(crate) struct Bought {
+    pub(crate) task: TaskId,
+    pub(crate) trust: u64,
+    pub(crate) final_deadline: u64,
+}
+
+/// The market.
+pub(crate) struct Market {
+    pub(crate) hub: Hub,
+    pub(crate) rlc: Address,
+    pub(crate) workerpool: Address,
+    /// The period T, in seconds.
+    pub(crate) period: u64,
+    app: Address,
+    category: U256,
+    senders: Vec<Sender>,
+    counter: AtomicU64,
+    _loops: JoinSet<()>,
+}
+
+impl Market {
+    /// Deploys and funds. The chain mines on demand meanwhile.
+    pub(crate) async fn open(client: Client, workers: u32, period: u64) -> Self {
+        let (mut senders, mut loops) = (Vec::new(), JoinSet::new());
+        for n in 0..REQUESTERS.end {
+            let journal = Journal::in_memory(&[sender::SCHEMA]).expect("memory is there");
+            let opened = Sender::open(client.clone(), key(n), journal, GasPolicy::default()).await;
+            let (sender, lane) = opened.expect("the chain answers");
+            loops.spawn(async move { drop(lane.run(CancellationToken::new()).await) });
+            senders.push(sender);
+        }
+        let deployed = deploy::deploy(&client, &senders[0], deploy::Options::default(), |_| ()).await;
+        let deployment = deployed.expect("the contracts deploy");
+        let hub = Hub::new(client, deployment.hub);
+        let mut market = Self {
+            hub,
+            rlc: deployment.rlc,
+            workerpool: Address::ZERO,
+            period,
+            app: Address::ZERO,
+            category: U256::ZERO,
+            senders,
+            counter: AtomicU64::new(0),
+            _loops: loops,
+        };
+        market.furnish(&deployment, workers).await;
+        market
+    }
+
+    async fn furnish(&mut self, deployment: &deploy::Deployment, workers: u32) {
+        let approve = IRlc::approveCall { spender: self.hub.address, value: U256::MAX };
+        self.must(0, deployment.rlc, &approve).await;
+        let accounts: Vec<Address> = (OWNER..FIRST_WORKER + workers).map(|n| key(n).address()).collect();
+        let amounts = vec![Nrlc::rlc(DEPOSIT).0; accounts.len()];
+        self.must(0, self.hub.address, &IHub::depositForArrayCall { amounts, targets: accounts }).await;
+        let (name, description) = ("sim".into(), String::new());
+        let category = IHub::createCategoryCall { name, description, workClockTimeRef: U256::from(self.period) };
+        self.must(0, self.hub.address, &category).await;
+        let count = self.hub.view(&IHub::countCategoryCall {}).await.expect("the hub answers");
+        self.category = count - U256::from(1);
+        let owner = key(OWNER).address();
+        let pool = IRegistry::createWorkerpoolCall { owner, description: "pool".into() };
+        self.workerpool = created(&self.must(OWNER, deployment.workerpool_registry, &pool).await);
+        let app = IRegistry::createAppCall {
+            owner: key(0).address(),
+            name: "app".into(),
+            kind: "WASM".into(),
+            multiaddr: Multiaddr::Other("nowhere".into()).encode().into(),
+            checksum: B256::ZERO,
+            mrenclave: Bytes::new(),
+        };
+        self.app = created(&self.must(0, deployment.app_registry, &app).await);
+    }
+
+    /// Buys a bag of tasks; `None` when the requester thought better of it.
+    pub(crate) async fn buy(&self, size: u64, trust: u64, chance: &Chance, tally: &Tally, upset: u32) -> Vec<Bought> {
+        let n = REQUESTERS.start + chance.within(0..=u64::from(REQUESTERS.end - REQUESTERS.start - 1)) as u32;
+        let (orders, deal) = self.orders(n, size, trust).await;
+        if chance.hits(upset) {
+            tally.count(Fault::OrderClosed);
+            let operation = bourse_protocol::abi::RequestOrderOperation {
+                order: orders.request.clone(),
+                operation: 1,
+                sign: Bytes::new(),
+            };
+            self.must(n, self.hub.address, &IHub::manageRequestOrderCall { operation }).await;
+        } else if chance.hits(upset) {
+            tally.count(Fault::Withdrawal);
+            let account = self.hub.account(key(n).address()).await.expect("the hub answers");
+            self.must(n, self.hub.address, &IHub::withdrawCall { amount: account.stake.0 }).await;
+            assert!(self.matched(orders).await.is_err(), "nobody can buy without money");
+            let amount = account.stake.0;
+            self.must(0, self.hub.address, &IHub::depositForCall { amount, target: key(n).address() }).await;
+            return vec![];
+        }
+        let Ok(_) = self.matched(orders).await else { return vec![] };
+        let deal_read = self.hub.deal(deal).await.expect("the hub answers").expect("a matched deal is there");
+        let final_deadline = deal_read.final_deadline(self.period);
+        let bought = |i: u64| Bought { task: TaskId::of(deal, U256::from(i)), trust, final_deadline };
+        (0..size).map(bought).collect()
+    }
+
+    async fn matched(&self, orders: IHub::matchOrdersCall) -> Result<Receipt, SendError> {
+        let id = format!("sim:{}", self.next());
+        self.senders[0].send(&id, self.hub.address, &orders).await
+    }
+
+    async fn orders(&self, requester: u32, size: u64, trust: u64) -> (IHub::matchOrdersCall, DealId) {
+        let domain = self.hub.domain().await.expect("the hub answers");
+        let (volume, trust, salt) = (U256::from(size), U256::from(trust), B256::from(U256::from(self.next())));
+        let (category, price) = (self.category, Nrlc::rlc(10).0);
+        let with = |n: u32, hash: OrderHash| key(n).sign_hash_sync(&hash.0).expect("a local key signs").as_bytes().into();
+        let app = AppOrder { app: self.app, volume, salt, ..Default::default() };
+        let app = AppOrder { sign: with(0, app.hash(&domain)), ..app };
+        let pool = WorkerpoolOrder {
+            workerpool: self.workerpool,
+            workerpoolprice: price,
+            volume,
+            category,
+            trust,
+            salt,
+            ..Default::default()
+        };
+        let pool = WorkerpoolOrder { sign: with(OWNER, pool.hash(&domain)), ..pool };
+        let wish = RequestOrder {
+            app: self.app,
+            workerpool: self.workerpool,
+            workerpoolmaxprice: price,
+            requester: key(requester).address(),
+            volume,
+            category,
+            trust,
+            salt,
+            ..Default::default()
+        };
+        let wish = RequestOrder { sign: with(requester, wish.hash(&domain)), ..wish };
+        let deal = DealId::of(wish.hash(&domain), U256::ZERO);
+        let call = IHub::matchOrdersCall {
+            app: (&app).into(),
+            dataset: (&DatasetOrder::default()).into(),
+            workerpool: (&pool).into(),
+            request: (&wish).into(),
+        };
+        (call, deal)
+    }
+
+    /// Claims a task as somebody who has nothing to do with it.
+    pub(crate) async fn claim(&self, task: TaskId) -> Result<Receipt, SendError> {
+        let id = format!("claim:{}", self.next());
+        self.senders[0].send(&id, self.hub.address, &IHub::claimCall { taskid: task.0 }).await
+    }
+
+    async fn must<C: SolCall>(&self, n: u32, to: Address, call: &C) -> Receipt {
+        let id = format!("sim:{}", self.next());
+        let sent = self.senders[n as usize].send(&id, to, call).await;
+        sent.unwrap_or_else(|error| panic!("{}: {error}", C::SIGNATURE))
+    }
+
+    fn next(&self) -> u64 {
+        self.counter.fetch_add(1, Ordering::SeqCst) + 1
+    }
+}
+
+/// The entry that a registry reports: the token of its ERC-721 `Transfer`.
+fn created(receipt: &Receipt) -> Address {
+    let topics = receipt.logs.iter().map(|log| log.topics()).find(|topics| topics.len() == 4);
+    Address::abi_decode(topics.expect("a registry reports what it made")[3].as_slice()).expect("an address")
+}

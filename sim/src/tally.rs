@@ -1,0 +1,82 @@
+//! What was injected and what came of it, counted.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// A kind of fault. A run that never meets one of them proves nothing about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    Reorg,
+    HeadGoesBack,
+    NodeLags,
+    RpcError,
+    RpcTimeout,
+    TransactionLost,
+    TransactionDelayed,
+    TransactionDoubled,
+    ReplyLost,
+    EventsMissing,
+    EventsDoubled,
+    FeeSpike,
+    SchedulerCrash,
+    WorkerCrash,
+    WorkerVanishes,
+    SlowWorker,
+    DiskFull,
+    MessageLost,
+    MessageDoubled,
+    MessageReordered,
+    ConnectionCut,
+    Liar,
+    Collusion,
+    OrderClosed,
+    Withdrawal,
+    UploadFails,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 26] = [
+        Self::Reorg,
+        Self::HeadGoesBack,
+        Self::NodeLags,
+        Self::RpcError,
+        Self::RpcTimeout,
+        Self::TransactionLost,
+        Self::TransactionDelayed,
+        Self::TransactionDoubled,
+        Self::ReplyLost,
+        Self::EventsMissing,
+        Self::EventsDoubled,
+        Self::FeeSpike,
+        Self::SchedulerCrash,
+        Self::WorkerCrash,
+        Self::WorkerVanishes,
+        Self::SlowWorker,
+        Self::DiskFull,
+        Self::MessageLost,
+        Self::MessageDoubled,
+        Self::MessageReordered,
+        Self::ConnectionCut,
+        Self::Liar,
+        Self::Collusion,
+        Self::OrderClosed,
+        Self::Withdrawal,
+        Self::UploadFails,
+    ];
+}
+
+/// Counts of one run, or of many.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally(Arc<Mutex<BTreeMap<Fault, u64>>>);
+
+impl Tally {
+    pub(crate) fn count(&self, fault: Fault) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(fault).or_default() += 1;
+    }
+
+    pub(crate) fn counts(&self) -> BTreeMap<Fault, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,297 @@
+//! One run: a seed becomes a world with its faults, the world runs to its end, the judge looks at it after every block.
+
+use crate::{
+    chain::{BEGINNING, Ground, number},
+    chance::Chance,
+    judge::{Judge, Verdict},
+    life::Life,
+    machine::{Character, Store},
+    market::{Bought, FIRST_WORKER, Market, REQUESTERS, key},
+    node::{Earth, Mood, Node, State},
+    pipe::{Address as Place, Sky, Weather},
+    roles::{self, Fate, Person, Stage},
+    tally::{Fault, Tally},
+};
+use bourse_chain::{Client, Settings};
+use bourse_protocol::U256;
+use bourse_service::{CancellationToken, clock::Clock};
+use serde_json::json;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+/// Seconds between blocks.
+const BLOCK: u64 = 5;
+/// The period T of the category, in seconds.
+const PERIOD: u64 = 120;
+/// Tasks may be bought during this time, in seconds.
+const SEASON: u64 = 300;
+/// After its deadline a task must end within so many blocks once nothing is wrong any more.
+const GRACE: u64 = 5;
+
+/// How hard a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Climate {
+    /// Faults are short: every task must be paid, with the right answer.
+    Mild,
+    /// Anything: every task must end.
+    Wild,
+}
+
+/// What is needed to run a world again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) climate: Climate,
+    pub(crate) tasks: u64,
+    pub(crate) workers: u32,
+    depth: u64,
+    scheduler_lives: u64,
+}
+
+impl Plan {
+    /// What a seed stands for.
+    pub(crate) fn of(seed: u64, tasks: u64) -> Self {
+        let chance = Chance::new(seed ^ 0x706c_616e);
+        let climate = if chance.hits(5_000) { Climate::Mild } else { Climate::Wild };
+        let abandoned = climate == Climate::Wild && chance.hits(1_000);
+        Self {
+            seed,
+            climate,
+            tasks,
+            workers: chance.within(8..=12) as u32,
+            depth: chance.within(0..=2),
+            scheduler_lives: if abandoned { chance.within(1..=3) } else { u64::MAX },
+        }
+    }
+}
+
+/// Runs a plan in a runtime of its own with its own time.
+pub(crate) fn run(plan: Plan) -> Verdict {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime starts").block_on(async move { World::new(plan).await.run().await })
+}
+
+struct World {
+    plan: Plan,
+    earth: Arc<Earth>,
+    chance: Chance,
+    tally: Tally,
+    weather: Arc<Mutex<Weather>>,
+    market: Arc<Market>,
+    stage: Stage,
+    judge: Judge,
+}
+
+impl World {
+    async fn new(plan: Plan) -> Self {
+        let (chance, tally) = (Chance::new(plan.seed), Tally::default());
+        let ether = U256::from(10).pow(U256::from(21));
+        let genesis = (0..FIRST_WORKER + plan.workers).map(|n| (key(n).address(), ether)).collect();
+        let state = Mutex::new(State { lag: vec![0; 3], spike: 1, ..State::default() });
+        let earth = Earth { ground: Ground::new(genesis), chance: chance.clone(), tally: tally.clone(), state };
+        let earth = Arc::new(earth);
+        let life = Life::new(None, 0, chance.clone(), tally.clone());
+        let honest = Node { earth: earth.clone(), index: 0, life, honest: true }.client();
+        let watcher = Client::new(vec![("honest".into(), honest)], Settings::embedded());
+        let market = Arc::new(Market::open(watcher, plan.workers, PERIOD).await);
+        earth.ground.rpc("evm_setAutomine", json!([false]));
+        let weather = Arc::new(Mutex::new(Weather::default()));
+        let sky = Sky { weather: weather.clone(), chance: chance.clone(), tally: tally.clone() };
+        let poll = Duration::from_secs(BLOCK);
+        let settings = Settings { poll, probe: poll * 2, depth: Some(plan.depth), ..Settings::embedded() };
+        let stage = Stage {
+            earth: earth.clone(),
+            hub: market.hub.address,
+            workerpool: market.workerpool,
+            store: Store::default(),
+            place: Place::default(),
+            sky,
+            clock: Clock::Runtime(Instant::now(), BEGINNING * 1000 + earth.ground.now()),
+            chance: chance.clone(),
+            tally: tally.clone(),
+            settings,
+            calm: CancellationToken::new(),
+        };
+        let judge = Judge::new(market.clone(), plan.workers).await;
+        Self { plan, earth, chance, tally, weather, market, stage, judge }
+    }
+
+    async fn run(mut self) -> Verdict {
+        let mut actors = JoinSet::new();
+        self.raise_the_curtain(&mut actors);
+        let (bought, mut arriving) = tokio::sync::mpsc::unbounded_channel();
+        actors.spawn(shop(self.market.clone(), self.chance.clone(), self.tally.clone(), self.plan, bought));
+        let mut calm_since = None;
+        for block in 0u64.. {
+            sleep(Duration::from_secs(BLOCK)).await;
+            if let Some(ended) = actors.try_join_next() {
+                // Nobody but the shop, a vanished worker and an abandoned scheduler ends by itself.
+                if let Err(error) = ended
+                    && error.is_panic()
+                {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
+            while let Ok(task) = arriving.try_recv() {
+                self.judge.expect(task);
+            }
+            self.earth.release();
+            self.earth.ground.rpc("evm_mine", json!([]));
+            self.disturb(block, calm_since.is_none());
+            self.judge.look(&self.earth).await;
+            let elapsed = (block + 1) * BLOCK;
+            if calm_since.is_none() && elapsed >= SEASON + 7 * PERIOD {
+                self.calm_down();
+                calm_since = Some(elapsed);
+            }
+            let everything_bought = elapsed > SEASON + BLOCK;
+            if everything_bought && self.judge.all_ended() {
+                break;
+            }
+            if self.judge.overdue(GRACE * BLOCK + self.plan.depth * BLOCK) && self.finish_for_them().await {
+                break;
+            }
+        }
+        actors.shutdown().await;
+        let faults = self.tally.counts();
+        self.judge.verdict(self.plan, faults, self.earth.chance.bytes())
+    }
+
+    /// Past all deadlines: where the scheduler is gone for good anybody claims; else this is what must not happen.
+    async fn finish_for_them(&mut self) -> bool {
+        if self.plan.scheduler_lives == u64::MAX {
+            self.judge.complain_about_the_stuck();
+            return true;
+        }
+        for task in self.judge.open() {
+            // A task that nobody initialised is none: nothing is locked for a worker.
+            let market = self.market.clone();
+            let mut claim = JoinSet::new();
+            claim.spawn(async move { market.claim(task).await.is_ok() });
+            self.earth.ground.rpc("evm_mine", json!([]));
+            sleep(Duration::from_millis(200)).await;
+            self.earth.ground.rpc("evm_mine", json!([]));
+            let _ = claim.join_next().await;
+        }
+        self.judge.look(&self.earth).await;
+        self.judge.complain_about_the_stuck();
+        true
+    }
+
+    fn raise_the_curtain(&self, actors: &mut JoinSet<()>) {
+        let wild = self.plan.climate == Climate::Wild;
+        let scale = if wild { 3 } else { 1 };
+        *self.weather.lock().expect("nobody panics while holding it") =
+            Weather { lost: 20 * scale, doubled: 20 * scale, reordered: 20 * scale, cut: 10 * scale };
+        self.earth.state().mood = Mood {
+            error: 50 * scale,
+            timeout: 5 * scale,
+            lost: 300 * scale,
+            delayed: 300 * scale,
+            doubled: 300 * scale,
+            reply_lost: 300 * scale,
+            events_missing: 300 * scale,
+            events_doubled: 300 * scale,
+            head_back: 20 * scale,
+        };
+        let fate = Fate { crashes: 7_000, within: 2_000, down: 20_000, disk_full: 5 * scale, lives: self.plan.scheduler_lives };
+        actors.spawn(roles::scheduler(self.stage.clone(), fate));
+        let liars = if wild { self.chance.within(0..=2) as u32 } else { self.chance.within(0..=1) as u32 };
+        let colluding = if wild && self.chance.hits(3_000) { 2 } else { 0 };
+        for number in 0..self.plan.workers {
+            let character = match number {
+                n if n < liars => Character::Liar,
+                n if n < liars + colluding => Character::Colluding,
+                _ => Character::Honest,
+            };
+            let vanishes = (self.chance.hits(if wild { 1_000 } else { 300 }) && number > 5).then(|| self.chance.within(10_000..=600_000));
+            let person = Person {
+                number,
+                character,
+                speed: 4_000..=30_000,
+                slow: 100 * scale,
+                upload_fails: 500 * scale,
+                slots: 2,
+                vanishes,
+            };
+            let fate = Fate { crashes: 4_000, within: 3_000, down: 20_000 * u64::from(scale), disk_full: 3 * scale, lives: u64::MAX };
+            actors.spawn(roles::worker(self.stage.clone(), person, fate));
+        }
+    }
+
+    /// What happens to the chain and the nodes between two blocks.
+    fn disturb(&self, block: u64, stormy: bool) {
+        if !stormy {
+            return;
+        }
+        let wild = self.plan.climate == Climate::Wild;
+        let scale = if wild { 3 } else { 1 };
+        if self.plan.depth > 0 && block > 3 && self.chance.hits(100 * scale) {
+            let depth = self.chance.within(1..=self.plan.depth);
+            self.tally.count(Fault::Reorg);
+            self.earth.ground.rpc("anvil_reorg", json!([depth, []]));
+        }
+        let mut state = self.earth.state();
+        for lag in &mut state.lag {
+            *lag = match *lag {
+                0 if self.chance.hits(50 * scale) => {
+                    self.tally.count(Fault::NodeLags);
+                    self.chance.within(1..=6)
+                }
+                0 => 0,
+                lag if self.chance.hits(1_500) => lag - 1,
+                lag => lag,
+            };
+        }
+        state.spike = match state.spike {
+            1 if self.chance.hits(30 * scale) => {
+                self.tally.count(Fault::FeeSpike);
+                1_000_000
+            }
+            1 => 1,
+            spike if self.chance.hits(2_500) => {
+                let _ = spike;
+                1
+            }
+            spike => spike,
+        };
+    }
+
+    /// From now on nothing goes wrong any more.
+    fn calm_down(&self) {
+        self.stage.calm.cancel();
+        *self.weather.lock().expect("nobody panics while holding it") = Weather::default();
+        let mut state = self.earth.state();
+        (state.mood, state.spike, state.lag) = (Mood::default(), 1, vec![0; 3]);
+    }
+}
+
+/// Requesters buy bags of tasks over the season.
+async fn shop(
+    market: Arc<Market>,
+    chance: Chance,
+    tally: Tally,
+    plan: Plan,
+    bought: tokio::sync::mpsc::UnboundedSender<Bought>,
+) {
+    let mut left = plan.tasks;
+    let upset = if plan.climate == Climate::Wild { 300 } else { 100 };
+    while left > 0 {
+        let size = chance.within(1..=left.min(5));
+        left -= size;
+        let trust = [0, 1, 2, 4, 5, 5, 8][chance.within(0..=6) as usize];
+        for task in market.buy(size, trust, &chance, &tally, upset).await {
+            // The world may have ended.
+            let _ = bought.send(task);
+        }
+        sleep(Duration::from_millis(chance.within(0..=2 * SEASON * 1000 * size / plan.tasks))).await;
+    }
+    let _ = REQUESTERS;
+    let _ = number;
+}
