@@ -118,6 +118,8 @@ pub struct Header {
     pub base_fee: Option<u64>,
     /// What its logs may be about.
     pub bloom: Bloom,
+    /// It has no transactions.
+    pub empty: bool,
 }
 
 /// What gas costs now, in wei.

@@ -103,7 +103,8 @@ pub async fn deploy(
     let rlc = create(FIRST, "", Contract::Rlc, vec![]).await?;
     let app_registry = create("app registry", "", Contract::AppRegistry, owner.abi_encode()).await?;
     let dataset_registry = create("dataset registry", "", Contract::DatasetRegistry, owner.abi_encode()).await?;
-    let workerpool_registry = create("workerpool registry", "", Contract::WorkerpoolRegistry, owner.abi_encode()).await?;
+    let workerpool_registry =
+        create("workerpool registry", "", Contract::WorkerpoolRegistry, owner.abi_encode()).await?;
     let views = create("hub views", "", Contract::HubViews, vec![]).await?;
     let arguments = (U256::from(options.owner_delay), views).abi_encode_params();
     let chosen = format!("penalty {:?}, delay {}", options.penalty, options.owner_delay);
@@ -112,7 +113,8 @@ pub async fn deploy(
         Penalty::Fifty => 0u8,
         Penalty::Third => 1,
     };
-    let core = create("hub core", &chosen, Contract::HubCore, (U256::from(rule), extension).abi_encode_params()).await?;
+    let core =
+        create("hub core", &chosen, Contract::HubCore, (U256::from(rule), extension).abi_encode_params()).await?;
     let hub = create("hub", &chosen, Contract::HubProxy, (core, owner).abi_encode_params()).await?;
 
     for (registry, name) in [(app_registry, "app"), (dataset_registry, "dataset"), (workerpool_registry, "workerpool")]

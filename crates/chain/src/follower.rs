@@ -1,23 +1,38 @@
-//! Following the chain's logs by block range, with hashes, so that a reorg is noticed and read again.
+//! Following the chain's logs by block range, with hashes: blocks are added or removed, never skipped.
 //!
-//! Every log of the canonical chain is delivered at least once; after a reorg some come again. Who follows keeps the
-//! [`Cursor`] in the same transaction as what the logs caused.
+//! Every log of a block that counts is delivered at least once; after a reorg the first block that is void is named, and
+//! what replaced it follows. Who follows keeps the [`Cursor`] in the same transaction as what the logs caused. No filter
+//! is installed in the node, so none can die there; what `eth_getLogs` says is held against hashes and blooms.
 
-use crate::client::{Client, Error, Head};
+use crate::client::{Client, Error, Head, Header};
 use alloy::{
     primitives::B256,
     rpc::types::{Filter, Log},
 };
 use serde::{Deserialize, Serialize};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
 
-/// How many recent blocks are remembered: a reorg within them is read again exactly, a deeper one from the oldest.
+/// How many of the last blocks are remembered one by one. Older ones are remembered ever more sparsely.
 const MEMORY: usize = 64;
-/// How many blocks one question spans.
+/// How many blocks one question spans at most.
 const SPAN: u64 = 2_000;
+/// The last blocks are read one by one, so that each is known by its hash.
+const NEAR: u64 = 16;
+/// After so many answers a node that refused a long range is asked for a longer one again.
+const PATIENCE: u32 = 8;
+/// Catching up is reported this often, if more blocks are left than this.
+const REPORT: (Duration, u64) = (Duration::from_secs(2), 1_000);
 
 /// How far the chain was followed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
+    /// The first block that is of interest.
+    #[serde(default)]
+    start: u64,
     /// The next block to read.
     next: u64,
     /// Number and hash of blocks that were read, oldest first.
@@ -27,7 +42,7 @@ pub struct Cursor {
 impl Cursor {
     /// Starts at a block, such as that of the deployment.
     pub fn starting_at(block: u64) -> Self {
-        Self { next: block, seen: Vec::new() }
+        Self { start: block, next: block, seen: Vec::new() }
     }
 
     /// The next block to read.
@@ -35,11 +50,33 @@ impl Cursor {
         self.next
     }
 
+    fn last(&self) -> Option<(u64, B256)> {
+        self.seen.last().copied()
+    }
+
     fn advance(&mut self, to: Head) {
         self.next = to.number + 1;
         self.seen.push((to.number, to.hash));
-        let surplus = self.seen.len().saturating_sub(MEMORY);
-        self.seen.drain(..surplus);
+        self.thin_out();
+    }
+
+    /// Keeps the last blocks, and of the older ones ever fewer: gaps grow with the distance, so that a deep reorg is
+    /// found without reading everything again.
+    fn thin_out(&mut self) {
+        let Some(dense_from) = self.seen.len().checked_sub(MEMORY).filter(|surplus| *surplus > 0) else { return };
+        let mut newer = self.seen[dense_from].0;
+        let mut old = Vec::new();
+        for index in (0..dense_from).rev() {
+            let (number, hash) = self.seen[index];
+            let older = index.checked_sub(1).map(|i| self.seen[i].0);
+            let spare = older.is_some_and(|older| newer - older <= (self.next - number) / 4);
+            if !spare {
+                newer = number;
+                old.push((number, hash));
+            }
+        }
+        old.reverse();
+        self.seen.splice(..dense_from, old);
     }
 
     fn back_to(&mut self, block: u64) {
@@ -59,63 +96,287 @@ pub struct News {
     pub logs: Vec<Log>,
     /// The block up to which was read.
     pub head: Head,
-    /// Blocks that had been read before are no longer part of the chain: what came of them must be checked again.
+    /// The newest block of the chain; later than `head` while catching up, or where blocks must be buried to count.
+    pub latest: Head,
+    /// How many blocks are left to read.
+    pub left: u64,
+    /// Blocks that had been read before are no longer part of the chain: what came of them must be undone or checked again.
     pub reorg: bool,
+    /// Those of them that were remembered, the newest first.
+    pub removed: Vec<(u64, B256)>,
+    /// The reorg was deeper than the blocks that are remembered one by one: everything since `from` is read again.
+    pub resync: bool,
 }
 
-/// Reads logs as blocks come.
+/// Reads logs as blocks come. Clones share what they learn of the node.
 #[derive(Clone, Debug)]
 pub struct Follower {
     client: Client,
     filter: Filter,
+    depth: Option<u64>,
+    pace: Arc<Mutex<Pace>>,
+}
+
+/// How fast the node can be read.
+#[derive(Debug)]
+struct Pace {
+    span: u64,
+    answers: u32,
+    /// Nothing was new at this newest block for a cursor that stood here.
+    idle: Option<(B256, u64, Option<(u64, B256)>)>,
+    reported: Option<Instant>,
+}
+
+/// Where the cursor stands in the chain as it is now.
+enum Base {
+    /// The node is behind what was read: a lag, or the chain was set back and will show when it grows.
+    Behind,
+    /// What was read up to the cursor is part of the chain; these blocks no longer are.
+    Here { removed: Vec<(u64, B256)>, common: bool },
 }
 
 impl Follower {
-    /// Follows what `filter` selects; its block range is ours to set.
+    /// Follows what `filter` selects; its block range is ours to set. Blocks count as deep as the client says.
     pub fn new(client: Client, filter: Filter) -> Self {
-        Self { client, filter }
+        let pace = Pace { span: SPAN, answers: 0, idle: None, reported: None };
+        Self { client, filter, depth: None, pace: Arc::new(Mutex::new(pace)) }
+    }
+
+    /// Delivers blocks when this many lie above them.
+    pub fn with_depth(self, depth: u64) -> Self {
+        Self { depth: Some(depth), ..self }
     }
 
     /// What came after `cursor`; `None` if nothing did.
     pub async fn poll(&self, cursor: &Cursor) -> Result<Option<News>, Error> {
+        let depth = match self.depth {
+            Some(depth) => depth,
+            None => self.client.depth().await?,
+        };
+        let latest = self.client.header().await?;
+        let standing = (latest.head.hash, cursor.next, cursor.last());
+        if self.pace().idle == Some(standing) {
+            return Ok(None);
+        }
         let mut cursor = cursor.clone();
-        let latest = self.client.head().await?;
-        let reorg = self.step_back(&mut cursor, latest).await?;
-        if latest.number < cursor.next {
-            return Ok(None);
-        }
-        let to = latest.number.min(cursor.next.saturating_add(SPAN - 1));
-        // The end's hash is read before the logs and compared after: both are of one chain or the poll is repeated.
-        let Some(end) = self.client.block(to.into()).await? else { return Ok(None) };
-        let filter = self.filter.clone().from_block(cursor.next).to_block(to);
-        let logs = self.client.logs(&filter).await?;
-        let same = self.client.block(to.into()).await?.is_some_and(|b| b.hash == end.hash);
-        if !same {
-            return Ok(None);
-        }
+        let Base::Here { removed, common } = self.base(&mut cursor, &latest.head).await? else { return Ok(None) };
+        let limit = latest.head.number.checked_sub(depth).filter(|limit| *limit >= cursor.next);
+        let Some(limit) = limit else { return self.only_removed(cursor, latest.head, removed, common, standing).await };
         let from = cursor.next;
-        cursor.advance(end);
-        Ok(Some(News { cursor, from, logs, head: end, reorg }))
+        let (logs, head) = match limit - from >= NEAR {
+            true => self.leap(&mut cursor, limit - NEAR).await?,
+            false => self.walk(&mut cursor, limit, &latest).await?,
+        }
+        .unzip();
+        let (Some(logs), Some(head)) = (logs, head) else { return Ok(None) };
+        let left = limit - head.number;
+        self.report(head.number, left);
+        let resync = !removed.is_empty() && (!common || removed.len() > MEMORY);
+        let reorg = !removed.is_empty();
+        Ok(Some(News { cursor, from, logs, head, latest: latest.head, left, reorg, removed, resync }))
     }
 
-    /// Goes back to the last block that is still part of the chain. Says whether it had to. A node that lags behind
-    /// what was read looks the same: reading again is harmless.
-    async fn step_back(&self, cursor: &mut Cursor, latest: Head) -> Result<bool, Error> {
-        let mut moved = false;
-        while let Some(&(number, hash)) = cursor.seen.last() {
-            let current = match number {
-                n if n == latest.number => Some(latest),
-                n if n > latest.number => None,
-                n => self.client.block(n.into()).await?,
-            };
-            if current.is_some_and(|b| b.hash == hash) {
-                return Ok(moved);
-            }
-            let before = cursor.seen.iter().rev().nth(1).map_or(number, |(n, _)| n + 1);
-            cursor.back_to(before.min(number));
-            moved = true;
+    /// Nothing to add; but if something was removed, that is news.
+    async fn only_removed(
+        &self,
+        cursor: Cursor,
+        latest: Head,
+        removed: Vec<(u64, B256)>,
+        common: bool,
+        standing: (B256, u64, Option<(u64, B256)>),
+    ) -> Result<Option<News>, Error> {
+        if removed.is_empty() {
+            self.pace().idle = Some(standing);
+            return Ok(None);
         }
-        Ok(moved)
+        let head = match cursor.last() {
+            Some((number, _)) => self.client.block(number.into()).await?,
+            None => Some(latest),
+        };
+        let Some(head) = head else { return Ok(None) };
+        let (from, resync) = (cursor.next, !common || removed.len() > MEMORY);
+        Ok(Some(News { cursor, from, logs: vec![], head, latest, left: 0, reorg: true, removed, resync }))
+    }
+
+    /// Goes back to the last remembered block that is still part of the chain.
+    async fn base(&self, cursor: &mut Cursor, latest: &Head) -> Result<Base, Error> {
+        let reachable = cursor.seen.partition_point(|(number, _)| *number <= latest.number);
+        let Some(&(number, hash)) = cursor.seen[..reachable].last() else {
+            let nothing_read = cursor.seen.is_empty();
+            return Ok(if nothing_read { Base::Here { removed: vec![], common: true } } else { Base::Behind });
+        };
+        let Some(same) = self.is_part(number, hash, latest).await? else { return Ok(Base::Behind) };
+        if same {
+            let all = reachable == cursor.seen.len();
+            return Ok(if all { Base::Here { removed: vec![], common: true } } else { Base::Behind });
+        }
+        // Blocks up to some one are part of the chain and later ones are not: that one is searched by halving.
+        let (mut good, mut bad) = (0, reachable - 1);
+        while good < bad {
+            let middle = good + (bad - good) / 2;
+            let (number, hash) = cursor.seen[middle];
+            match self.is_part(number, hash, latest).await? {
+                Some(true) => good = middle + 1,
+                Some(false) => bad = middle,
+                None => return Ok(Base::Behind),
+            }
+        }
+        let mut removed = cursor.seen.split_off(good);
+        removed.reverse();
+        let next = cursor.seen.last().map_or(cursor.start, |(number, _)| number + 1);
+        cursor.back_to(next);
+        tracing::info!(blocks = removed.len(), from = next, "blocks that were read are no longer part of the chain");
+        Ok(Base::Here { removed, common: good > 0 })
+    }
+
+    /// Whether a block is part of the chain; `None` if the node cannot tell.
+    async fn is_part(&self, number: u64, hash: B256, latest: &Head) -> Result<Option<bool>, Error> {
+        if number == latest.number {
+            return Ok(Some(hash == latest.hash));
+        }
+        if number + 1 == latest.number {
+            return Ok(Some(hash == latest.parent));
+        }
+        Ok(self.client.block(number.into()).await?.map(|block| block.hash == hash))
+    }
+
+    /// Reads many old blocks with one question; `None` if the chain changed meanwhile.
+    async fn leap(&self, cursor: &mut Cursor, limit: u64) -> Result<Option<(Vec<Log>, Head)>, Error> {
+        loop {
+            let span = self.pace().span;
+            let to = limit.min(cursor.next.saturating_add(span - 1));
+            // The end's hash is read before the logs and compared after: both are of one chain or it is done again.
+            let Some(end) = self.client.block(to.into()).await? else { return Ok(None) };
+            let filter = self.filter.clone().from_block(cursor.next).to_block(to);
+            let logs = match self.client.logs(&filter).await {
+                Ok(logs) => logs,
+                Err(error) => {
+                    let shorter = self.shorten(span);
+                    match error {
+                        Error::Refused { .. } if shorter => continue,
+                        error => return Err(error),
+                    }
+                }
+            };
+            if !self.fit(&logs, cursor.next, &end).await? {
+                return Ok(None);
+            }
+            self.lengthen();
+            cursor.advance(end);
+            return Ok(Some((logs, end)));
+        }
+    }
+
+    /// Whether logs of a range are in order and of the chain as it is now: its end, and the first and the last block that
+    /// has logs, have the hashes that the logs name.
+    async fn fit(&self, logs: &[Log], from: u64, end: &Head) -> Result<bool, Error> {
+        let place = |log: &Log| log.block_number.zip(log.log_index);
+        let in_range = |log: &Log| log.block_number.is_some_and(|n| (from..=end.number).contains(&n)) && !log.removed;
+        if !logs.iter().all(in_range) || !logs.is_sorted_by_key(place) {
+            return Err(self.nonsense(format!("the logs of blocks {from} to {}", end.number)));
+        }
+        for log in logs.first().into_iter().chain(logs.last()) {
+            let (Some(number), Some(hash)) = (log.block_number, log.block_hash) else { return Ok(false) };
+            let same = match number == end.number {
+                true => hash == end.hash,
+                false => self.client.block(number.into()).await?.is_some_and(|block| block.hash == hash),
+            };
+            if !same {
+                return Ok(false);
+            }
+        }
+        Ok(self.client.block(end.number.into()).await?.is_some_and(|block| block.hash == end.hash))
+    }
+
+    /// Reads the last blocks one by one, each by its hash; `None` if the chain changed before anything was read.
+    async fn walk(&self, cursor: &mut Cursor, limit: u64, latest: &Header) -> Result<Option<(Vec<Log>, Head)>, Error> {
+        let (mut logs, mut head) = (Vec::new(), None);
+        for number in cursor.next..=limit {
+            let block = match number == latest.head.number {
+                true => Some(*latest),
+                false => self.client.header_at(number.into()).await?,
+            };
+            let Some(block) = block else { break };
+            let follows = cursor.last().is_none_or(|(n, hash)| n + 1 != number || hash == block.head.parent);
+            if !follows {
+                break;
+            }
+            match self.logs_of(&block).await {
+                Ok(found) => logs.extend(found),
+                Err(Error::Refused { .. } | Error::BlockGone { .. }) if self.is_gone(&block.head).await? => break,
+                // What was read before stands; the rest comes with the next poll.
+                Err(_) if head.is_some() => break,
+                Err(error) => return Err(error),
+            }
+            cursor.advance(block.head);
+            head = Some(block.head);
+        }
+        Ok(head.map(|head| (logs, head)))
+    }
+
+    /// The logs of one block. A bloom that rules them out is believed; an answer without logs where the bloom promises
+    /// some is held against the receipts.
+    async fn logs_of(&self, block: &Header) -> Result<Vec<Log>, Error> {
+        let Header { head, bloom, empty, .. } = block;
+        // Some chains leave all blooms empty: those rule out nothing.
+        if *empty || (!bloom.is_zero() && !self.filter.matches_bloom(*bloom)) {
+            return Ok(vec![]);
+        }
+        let logs = self.client.logs(&self.filter.clone().at_block_hash(head.hash)).await?;
+        if logs.iter().any(|log| log.block_hash != Some(head.hash) || log.removed) {
+            return Err(self.nonsense(format!("the logs of block {}", head.number)));
+        }
+        if !logs.is_empty() || bloom.is_zero() {
+            return Ok(logs);
+        }
+        let all = self.client.logs_by_receipts(head.hash).await?.unwrap_or(logs);
+        let wanted = |log: &Log| self.filter.matches_address(log.address()) && self.filter.matches_topics(log.topics());
+        Ok(all.into_iter().filter(wanted).collect())
+    }
+
+    async fn is_gone(&self, block: &Head) -> Result<bool, Error> {
+        Ok(self.client.block(block.number.into()).await?.is_none_or(|found| found.hash != block.hash))
+    }
+
+    /// Asks for shorter ranges from now on. Says whether that is possible.
+    fn shorten(&self, span: u64) -> bool {
+        let mut pace = self.pace();
+        (pace.span, pace.answers) = ((span / 2).max(1), 0);
+        span > 1
+    }
+
+    fn lengthen(&self) {
+        let mut pace = self.pace();
+        pace.answers += 1;
+        if pace.answers >= PATIENCE {
+            (pace.span, pace.answers) = ((pace.span * 2).min(SPAN), 0);
+        }
+    }
+
+    /// Says now and then how far catching up is.
+    fn report(&self, at: u64, left: u64) {
+        let mut pace = self.pace();
+        if left < REPORT.1 {
+            if pace.reported.take().is_some() {
+                tracing::info!(block = at, "caught up with the chain");
+            }
+            return;
+        }
+        match pace.reported {
+            Some(since) if since.elapsed() < REPORT.0 => {}
+            _ => {
+                pace.reported = Some(Instant::now());
+                tracing::info!(block = at, left, percent = at * 100 / (at + left), "catching up with the chain");
+            }
+        }
+    }
+
+    fn nonsense(&self, what: String) -> Error {
+        Error::Nonsense { node: self.client.node().into(), what }
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,15 +385,22 @@ mod tests {
     use super::*;
 
     fn head(number: u64) -> Head {
-        Head { number, hash: B256::with_last_byte(number as u8), parent: B256::ZERO, timestamp: 0 }
+        Head { number, hash: B256::left_padding_from(&number.to_be_bytes()), parent: B256::ZERO, timestamp: 0 }
     }
 
     #[test]
-    fn a_cursor_remembers_a_bounded_past() {
+    fn a_cursor_remembers_the_last_blocks_and_ever_fewer_older_ones() {
         let mut cursor = Cursor::starting_at(5);
-        (5..200).for_each(|n| cursor.advance(head(n)));
-        assert_eq!((cursor.next(), cursor.seen.len()), (200, MEMORY));
-        cursor.back_to(190);
-        assert_eq!((cursor.next(), cursor.seen.last().unwrap().0), (190, 189));
+        (5..100_000).for_each(|n| cursor.advance(head(n)));
+        let numbers: Vec<u64> = cursor.seen.iter().map(|(n, _)| *n).collect();
+        assert!(numbers.ends_with(&(100_000 - MEMORY as u64..100_000).collect::<Vec<_>>()));
+        assert!(numbers.len() < MEMORY + 60, "{} are too many", numbers.len());
+        // However deep the reorg, at most some part more than necessary is read again.
+        for depth in [100, 1_000, 10_000, 50_000, 99_000] {
+            let common = numbers.iter().rev().find(|n| **n <= 100_000 - depth).unwrap();
+            assert!(100_000 - common <= depth * 2, "{depth}: {common}");
+        }
+        cursor.back_to(99_990);
+        assert_eq!((cursor.next(), cursor.last().unwrap().0), (99_990, 99_989));
     }
 }

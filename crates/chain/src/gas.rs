@@ -1,4 +1,7 @@
-//! What a transaction may cost. Source: middleware.md §2.4: price = min(cap, network × multiplier).
+//! What a transaction may cost: price = min(cap, network × multiplier).
+
+use crate::client::Price;
+use alloy::primitives::U256;
 
 /// How much is paid for gas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +18,7 @@ impl Default for GasPolicy {
     }
 }
 
-/// The two prices of an EIP-1559 transaction, in wei per gas.
+/// The two prices of an EIP-1559 transaction, in wei per gas. On a chain without base fees both are its one price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fees {
     /// The most that is paid in all.
@@ -35,6 +38,31 @@ pub struct OverCap {
 }
 
 impl GasPolicy {
+    /// The price to offer now, or a refusal while the network's price passes the cap: the base fee where there is one, for
+    /// a tip can be made smaller.
+    pub fn offer(&self, price: Price) -> Result<Fees, OverCap> {
+        match price {
+            Price::Market { base, tip } => self.fees(base, tip),
+            Price::Legacy { price } if price > self.cap => Err(OverCap { network: price, cap: self.cap }),
+            Price::Legacy { price } => {
+                let price = self.times(price).min(self.cap);
+                Ok(Fees { max_fee: price, tip: price })
+            }
+        }
+    }
+
+    /// The price that replaces a transaction sent at `old`: at least an eighth more. A refusal if that passes the cap.
+    pub fn replace(&self, old: Fees, price: Price) -> Result<Fees, OverCap> {
+        let over = OverCap { network: price.network(), cap: self.cap };
+        match price {
+            Price::Market { base, tip } => self.replacement(old, base, tip).ok_or(over),
+            Price::Legacy { .. } => {
+                let wanted = self.offer(price)?.max_fee.max(raised(old.max_fee));
+                if wanted <= self.cap { Ok(Fees { max_fee: wanted, tip: wanted }) } else { Err(over) }
+            }
+        }
+    }
+
     /// The price to offer at this base fee and suggested tip, or a refusal while the base fee alone passes the cap.
     ///
     /// The tip is not multiplied: nodes suggest what recent blocks paid, and on a quiet chain that is what we paid. Each
@@ -49,7 +77,6 @@ impl GasPolicy {
 
     /// The price that replaces a transaction sent at `old`: at least an eighth more, or `None` if that passes the cap.
     pub fn replacement(&self, old: Fees, base: u128, tip: u128) -> Option<Fees> {
-        let raised = |price: u128| price.saturating_add(price / 8).saturating_add(1);
         let wanted = self.fees(base, tip).ok()?;
         let max_fee = wanted.max_fee.max(raised(old.max_fee));
         let tip = wanted.tip.max(raised(old.tip)).min(max_fee);
@@ -58,6 +85,49 @@ impl GasPolicy {
 
     fn times(&self, price: u128) -> u128 {
         price.saturating_mul(u128::from(self.multiplier_percent)) / 100
+    }
+}
+
+/// Nodes accept a replacement that pays at least a tenth more.
+fn raised(price: u128) -> u128 {
+    price.saturating_add(price / 8).saturating_add(1)
+}
+
+/// Room for what changes between estimation and execution: another's contribution can make ours the decisive one.
+const MARGIN: u64 = 150_000;
+
+/// The gas to ask for where a call is estimated to use `gas`.
+pub fn limit(gas: u64, is_plain_payment: bool) -> u64 {
+    gas.saturating_add(gas / 4).saturating_add(if is_plain_payment { 0 } else { MARGIN })
+}
+
+/// Ether, in wei, that a wallet needs before it begins to make calls that use so much gas, one after the other. Each must
+/// find its whole limit in the wallet, but only what it uses is spent before the next.
+pub fn needed(calls: &[u64], fees: Fees) -> U256 {
+    let (mut spent, mut most) = (0u64, 0u64);
+    for gas in calls {
+        most = most.max(spent.saturating_add(limit(*gas, false)));
+        spent = spent.saturating_add(*gas);
+    }
+    U256::from(most) * U256::from(fees.max_fee)
+}
+
+/// Gas that a worker's two calls for one task use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkGas {
+    /// The contribution, if it is the one that decides the vote.
+    pub contribute: u64,
+    /// The reveal.
+    pub reveal: u64,
+}
+
+impl WorkGas {
+    /// As measured with our contracts (docs/reference/gas.md), for a hub where nobody has contributed yet.
+    pub const MEASURED: Self = Self { contribute: 152_384, reveal: 45_149 };
+
+    /// Ether that a wallet needs before it takes a task, in wei.
+    pub fn needed(&self, fees: Fees) -> U256 {
+        needed(&[self.contribute, self.reveal], fees)
     }
 }
 
@@ -82,6 +152,41 @@ mod tests {
         // A node on which nobody else pays suggests our own last tip.
         let hundredth = (0..100).fold(first, |last, _| policy.fees(GWEI, last.tip).unwrap());
         assert_eq!(hundredth, first);
+    }
+
+    #[test]
+    fn one_price_for_chains_without_base_fees() {
+        let policy = GasPolicy::default();
+        let legacy = |price| Price::Legacy { price };
+        let ten = Fees { max_fee: 13 * GWEI, tip: 13 * GWEI };
+        assert_eq!(policy.offer(legacy(10 * GWEI)), Ok(ten));
+        assert_eq!(policy.offer(legacy(0)), Ok(Fees { max_fee: 0, tip: 0 }), "a chain where gas is free");
+        assert!(policy.offer(legacy(23 * GWEI)).is_err());
+        let more = policy.replace(ten, legacy(10 * GWEI)).unwrap();
+        assert!(more.max_fee * 8 >= ten.max_fee * 9 && more.max_fee == more.tip);
+        assert!(policy.replace(Fees { max_fee: 21 * GWEI, tip: 21 * GWEI }, legacy(GWEI)).is_err());
+    }
+
+    #[test]
+    fn what_a_task_needs_is_what_its_calls_use_and_the_room_of_the_last() {
+        let fees = Fees { max_fee: 10, tip: 1 };
+        assert_eq!(needed(&[100_000, 40_000], fees), U256::from(10 * (100_000 + 50_000 + 150_000)));
+        assert_eq!(needed(&[100_000, 100_000], fees), U256::from(10 * (100_000 + 125_000 + 150_000)));
+        assert!(WorkGas::MEASURED.needed(fees) > U256::from(10 * (152_384 + 45_149)));
+    }
+
+    #[test]
+    fn the_measured_gas_is_that_of_the_committed_snapshot() {
+        let snapshot = include_str!("../../../docs/reference/gas.md");
+        let of = |call: &str| -> u64 {
+            let row = snapshot.lines().find(|line| line.starts_with(&format!("| {call} |"))).unwrap();
+            row.split('|').nth(2).unwrap().replace(' ', "").parse().unwrap()
+        };
+        let WorkGas { contribute, reveal } = WorkGas::MEASURED;
+        for (ours, measured) in [(contribute, of("contribute, reaching consensus")), (reveal, of("reveal"))] {
+            // A change of the contracts that matters changes the constant.
+            assert!(ours.abs_diff(measured) * 20 <= measured, "{ours}, measured now: {measured}");
+        }
     }
 
     #[test]

@@ -342,6 +342,7 @@ pub(crate) fn header<B: BlockResponse<Header = alloy::rpc::types::Header>>(block
         },
         base_fee: header.base_fee_per_gas(),
         bloom: header.logs_bloom(),
+        empty: block.transactions().is_empty(),
     }
 }
 

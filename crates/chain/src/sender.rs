@@ -1,47 +1,34 @@
 //! Sending: one sender per key, and everything on disk before it is broadcast.
 //!
 //! An intent has a name. The same name is never sent twice, also after a crash: the second asker gets the outcome of
-//! the first. Outcomes are read from the chain. A refusal by estimation spends nothing and is forgotten, so that the
-//! same name can be tried again when things have changed.
+//! the first. Outcomes are read from the chain, and as long as their block may still go away they are watched: a
+//! transaction that a reorg threw out is handed in again. A refusal by estimation spends nothing and is forgotten, so
+//! that the same name can be tried again when things have changed.
 
+mod lane;
 mod store;
+mod tag;
 
 use crate::{
     client::{Client, Error},
-    gas::{Fees, GasPolicy},
+    gas::{GasPolicy, OverCap},
     revert::Revert,
 };
 use alloy::{
-    consensus::{SignableTransaction, TxEip1559, TxEnvelope},
-    eips::eip2718::Encodable2718,
-    network::TxSignerSync,
-    primitives::{Address, B256, Bytes, TxKind, U256},
-    rpc::types::{Log, TransactionReceipt},
+    primitives::{Address, B256, Bytes, U256},
+    rpc::types::Log,
     signers::local::PrivateKeySigner,
     sol_types::SolCall,
 };
 use bourse_service::journal::{self, Journal};
+pub use lane::SenderLoop;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use store::Intent;
 pub use store::SCHEMA;
-use store::{Attempt, Intent, Open};
-use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// How many sends may wait at once; more block their callers.
 const QUEUE: usize = 256;
-/// An unmined transaction is handed to the node again after this time.
-const REBROADCAST: Duration = Duration::from_secs(10);
-/// And gets a higher fee after this time.
-const BUMP: Duration = Duration::from_secs(30);
-/// So often a used nonce must be seen without a receipt before its transaction counts as lost: nodes show receipts late.
-const LOST_AFTER: u32 = 10;
-/// Room for what changes between estimation and execution: another's contribution can make ours the decisive one.
-const GAS_MARGIN: u64 = 150_000;
 
 /// A transaction that is in a block and succeeded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,6 +86,9 @@ pub enum SendError {
         /// Why.
         source: Error,
     },
+    /// Somebody else sends from the same key.
+    #[error(transparent)]
+    KeyInUse(KeyInUse),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] journal::Error),
@@ -110,16 +100,109 @@ pub enum SendError {
     },
 }
 
+/// Two senders use one key. Nonces are taken by one and missed by the other, so one of them must stop.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
+#[error(
+    "wallet {wallet} is used by another process too ({evidence}): stop one of them; every process needs a key of its own"
+)]
+pub struct KeyInUse {
+    /// The wallet.
+    pub wallet: Address,
+    /// How it was noticed.
+    pub evidence: String,
+}
+
+/// Why what was asked for is not on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "why", rename_all = "camelCase")]
+pub enum Waiting {
+    /// Gas costs more than the cap. Goes on by itself when it gets cheaper.
+    OverCap {
+        /// The network's price, in wei per gas.
+        network: u128,
+        /// The cap.
+        cap: u128,
+    },
+    /// The price of gas cannot be read: it is not known whether it is under the cap.
+    PriceUnknown {
+        /// Why, in words.
+        error: String,
+    },
+    /// The chain cannot be read.
+    Unreachable {
+        /// Why, in words.
+        error: String,
+    },
+    /// Transactions that are on their way may take all the ether there is.
+    Ether {
+        /// What the next transaction may take, in wei.
+        needed: U256,
+        /// What is not spoken for.
+        free: U256,
+    },
+    /// Transactions of the wallet that are not ours wait in the node: another process, or an earlier life of this one.
+    Foreign {
+        /// How many.
+        count: u64,
+    },
+    /// The nodes do not take a transaction.
+    NotTaken {
+        /// Why, in their words.
+        error: String,
+    },
+}
+
+impl std::fmt::Display for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::OverCap { network, cap } => OverCap { network: *network, cap: *cap }.fmt(f),
+            Self::PriceUnknown { error } => write!(f, "the price of gas cannot be read: waiting ({error})"),
+            Self::Unreachable { error } => write!(f, "the chain cannot be read: waiting ({error})"),
+            Self::Ether { needed, free } => {
+                write!(
+                    f,
+                    "the next transaction may take {needed} wei and {free} wei are free: waiting for those on their way"
+                )
+            }
+            Self::Foreign { count } => {
+                write!(f, "{count} transactions that are not ours wait in the node: waiting for them")
+            }
+            Self::NotTaken { error } => write!(f, "the nodes do not take the transaction: trying again ({error})"),
+        }
+    }
+}
+
+/// What a sender is doing, for people and for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Intents without an outcome.
+    pub open: usize,
+    /// Of these, those that were sent and are in no block that counts.
+    pub sent: usize,
+    /// Why the others wait, if they must.
+    pub waiting: Option<Waiting>,
+    /// The sender has stopped for good.
+    pub stopped: Option<KeyInUse>,
+}
+
 /// How many intents of a wallet in a journal have no outcome yet.
 pub fn open_intents(journal: &Journal, wallet: Address) -> Result<u64, journal::Error> {
     store::open_count(journal, wallet)
+}
+
+/// Whether a journal knows anything that a wallet has sent or was to send.
+pub fn has_intents(journal: &Journal, wallet: Address) -> Result<bool, journal::Error> {
+    store::any(journal, wallet)
 }
 
 /// The way to send from one key. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sender {
     address: Address,
+    journal: Journal,
     commands: mpsc::Sender<Command>,
+    status: watch::Receiver<Status>,
 }
 
 #[derive(Debug)]
@@ -139,26 +222,35 @@ impl Sender {
         journal: Journal,
         policy: GasPolicy,
     ) -> Result<(Self, SenderLoop), Error> {
-        let chain_id = client.chain_id().await?;
         let (commands, inbox) = mpsc::channel(QUEUE);
-        let sender = Self { address: key.address(), commands };
-        let lane = SenderLoop {
-            client,
-            key,
-            journal,
-            policy,
-            chain_id,
-            inbox,
-            waiters: HashMap::new(),
-            missing: HashMap::new(),
-            tried: HashMap::new(),
-        };
-        Ok((sender, lane))
+        let (publish, status) = watch::channel(Status::default());
+        let sender = Self { address: key.address(), journal: journal.clone(), commands, status };
+        Ok((sender, SenderLoop::open(client, key, journal, policy, inbox, publish).await?))
     }
 
     /// The wallet.
     pub fn address(&self) -> Address {
         self.address
+    }
+
+    /// What the sender is doing now.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Tells of every change of the status.
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Why the loop has ended by itself, if it has. Nothing is sent any more; the process should stop.
+    pub fn key_in_use(&self) -> Option<KeyInUse> {
+        self.status.borrow().stopped.clone()
+    }
+
+    /// Gas that this wallet's store has seen a call of `C` at `to` use of late; `None` if there was none.
+    pub fn gas_used<C: SolCall>(&self, to: Address) -> Result<Option<u64>, journal::Error> {
+        store::gas_of(&self.journal, to, C::SELECTOR)
     }
 
     /// Sends a call under a name and waits for its outcome.
@@ -179,247 +271,19 @@ impl Sender {
     async fn submit(&self, intent: Intent) -> Result<Receipt, SendError> {
         let id = intent.id.clone();
         let (reply, outcome) = oneshot::channel();
-        let stopped = || SendError::Stopped { id: id.clone() };
-        self.commands.send(Command { intent, reply }).await.map_err(|_| stopped())?;
-        outcome.await.unwrap_or_else(|_| Err(stopped()))
-    }
-}
-
-/// What does the sending. One per key.
-#[derive(Debug)]
-pub struct SenderLoop {
-    client: Client,
-    key: PrivateKeySigner,
-    journal: Journal,
-    policy: GasPolicy,
-    chain_id: u64,
-    inbox: mpsc::Receiver<Command>,
-    waiters: HashMap<String, Vec<Reply>>,
-    /// How often an intent's nonce was seen used without a receipt.
-    missing: HashMap<String, u32>,
-    /// When an intent was last handed to the node, and first.
-    tried: HashMap<String, (Instant, Instant)>,
-}
-
-impl SenderLoop {
-    /// Runs until `shutdown`. What waits then goes on after a restart.
-    pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut pause = self.client.poll_interval();
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                command = self.inbox.recv() => match command {
-                    Some(command) => self.accept(command),
-                    None => return,
-                },
-                () = tokio::time::sleep(pause), if self.busy() => {}
-            }
-            // Everything that waits in the inbox belongs to this round.
-            while let Ok(command) = self.inbox.try_recv() {
-                self.accept(command);
-            }
-            pause = match self.round().await {
-                Ok(()) => self.client.poll_interval(),
-                Err(error) => {
-                    warn!(wallet = %self.key.address(), %error, "cannot reach the chain; transactions wait");
-                    (pause * 2).min(Duration::from_secs(15))
-                }
-            };
+        if self.commands.send(Command { intent, reply }).await.is_err() {
+            return Err(self.stopped(id));
+        }
+        match outcome.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.stopped(id)),
         }
     }
 
-    fn busy(&self) -> bool {
-        !self.waiters.is_empty() || store::open_count(&self.journal, self.key.address()).unwrap_or(1) > 0
-    }
-
-    fn accept(&mut self, Command { intent, reply }: Command) {
-        let id = intent.id.clone();
-        match store::insert(&self.journal, self.key.address(), &intent) {
-            Ok(None) => self.waiters.entry(id).or_default().push(reply),
-            Ok(Some(outcome)) => drop(reply.send(outcome.into_result(&id))),
-            Err(error) => drop(reply.send(Err(error.into()))),
+    fn stopped(&self, id: String) -> SendError {
+        match self.status.borrow().stopped.clone() {
+            Some(reason) => SendError::KeyInUse(reason),
+            None => SendError::Stopped { id },
         }
-    }
-
-    /// Looks after everything that is on its way, then sends what is not.
-    async fn round(&mut self) -> Result<(), Error> {
-        let rows = match store::load(&self.journal, self.key.address()) {
-            Ok(rows) => rows,
-            Err(error) => {
-                warn!(%error, "cannot read the store; transactions wait");
-                return Ok(());
-            }
-        };
-        for Open { intent, sent } in rows {
-            match sent {
-                Some((nonce, attempts)) => self.follow(&intent, nonce, &attempts).await?,
-                None => self.start(&intent).await?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn follow(&mut self, intent: &Intent, nonce: u64, attempts: &[Attempt]) -> Result<(), Error> {
-        let used = self.client.nonce(self.key.address()).await? > nonce;
-        for attempt in attempts {
-            if let Some(receipt) = self.client.receipt(attempt.hash).await? {
-                return self.settle(intent, receipt).await;
-            }
-        }
-        if used {
-            let seen = self.missing.entry(intent.id.clone()).or_default();
-            *seen += 1;
-            if *seen >= LOST_AFTER {
-                warn!(id = %intent.id, nonce, "another transaction took this nonce: sending again");
-                self.missing.remove(&intent.id);
-                self.store(store::requeue(&self.journal, &intent.id));
-            }
-            return Ok(());
-        }
-        let now = Instant::now();
-        let (last, first) = *self.tried.entry(intent.id.clone()).or_insert((now - REBROADCAST, now));
-        if now - last >= REBROADCAST {
-            self.tried.insert(intent.id.clone(), (now, first));
-            if now - first >= BUMP {
-                self.bump(intent, nonce, attempts).await?;
-            }
-            for attempt in attempts {
-                self.broadcast(&intent.id, &attempt.raw).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Offers more for a transaction that waits too long, up to the cap.
-    async fn bump(&mut self, intent: &Intent, nonce: u64, attempts: &[Attempt]) -> Result<(), Error> {
-        let Some(last) = attempts.last() else { return Ok(()) };
-        let (base, tip) = self.client.fees().await?;
-        let Some(fees) = self.policy.replacement(last.fees, base, tip) else {
-            info!(id = %intent.id, "waiting for gas to get cheaper: a higher fee would pass the cap");
-            return Ok(());
-        };
-        let attempt = self.sign(intent, nonce, last.gas_limit, fees);
-        info!(id = %intent.id, nonce, max_fee = fees.max_fee, "raising the fee of a transaction that waits");
-        if self.store(store::add_attempt(&self.journal, &intent.id, &attempt)) {
-            self.broadcast(&intent.id, &attempt.raw).await?;
-        }
-        Ok(())
-    }
-
-    async fn start(&mut self, intent: &Intent) -> Result<(), Error> {
-        let wallet = self.key.address();
-        let gas_limit = match self.client.estimate(wallet, intent.to, intent.data.clone()).await {
-            Ok(gas) => gas + gas / 4 + if intent.data.is_empty() { 0 } else { GAS_MARGIN },
-            Err(Error::Reverted(revert)) => {
-                self.forget(&intent.id, |id| SendError::Refused { id, revert });
-                return Ok(());
-            }
-            Err(error) if error.is_transient() => return Err(error),
-            Err(source) => {
-                self.forget(&intent.id, |id| SendError::Chain { id, source });
-                return Ok(());
-            }
-        };
-        let (base, tip) = self.client.fees().await?;
-        let fees = match self.policy.fees(base, tip) {
-            Ok(fees) => fees,
-            Err(over) => {
-                info!(id = %intent.id, "{over}");
-                return Ok(());
-            }
-        };
-        let have = self.client.balance(wallet).await?;
-        let needed = U256::from(gas_limit) * U256::from(fees.max_fee) + intent.value;
-        if have < needed {
-            self.forget(&intent.id, |id| SendError::OutOfGas { id, wallet, needed, have });
-            return Ok(());
-        }
-        let on_chain = self.client.nonce(wallet).await?;
-        let Ok(nonce) = store::next_nonce(&self.journal, wallet, on_chain) else { return Ok(()) };
-        let attempt = self.sign(intent, nonce, gas_limit, fees);
-        if self.store(store::send(&self.journal, &intent.id, nonce, &attempt)) {
-            let now = Instant::now();
-            self.tried.insert(intent.id.clone(), (now, now));
-            self.broadcast(&intent.id, &attempt.raw).await?;
-            if let Some(receipt) = self.client.receipt(attempt.hash).await? {
-                self.settle(intent, receipt).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Hands a transaction to the node. What the node says is not believed: the chain shows the outcome.
-    async fn broadcast(&self, id: &str, raw: &[u8]) -> Result<(), Error> {
-        match self.client.broadcast(raw).await {
-            Ok(hash) => debug!(id, %hash, "sent"),
-            Err(error @ Error::Unreachable { .. }) => return Err(error),
-            Err(error) => debug!(id, %error, "the node did not take the transaction (again)"),
-        }
-        Ok(())
-    }
-
-    async fn settle(&mut self, intent: &Intent, receipt: TransactionReceipt) -> Result<(), Error> {
-        let block = receipt.block_number.unwrap_or_default();
-        let outcome = match (receipt.status(), intent.to) {
-            (true, _) => store::Outcome::Done(Receipt {
-                hash: receipt.transaction_hash,
-                block,
-                gas_used: receipt.gas_used,
-                fee: U256::from(receipt.gas_used) * U256::from(receipt.effective_gas_price),
-                created: receipt.contract_address,
-                logs: receipt.logs().to_vec(),
-            }),
-            (false, Some(to)) => {
-                store::Outcome::Failed(self.client.replay(self.key.address(), to, intent.data.clone(), block).await)
-            }
-            (false, None) => store::Outcome::Failed(Revert::default()),
-        };
-        if self.store(store::settle(&self.journal, &intent.id, &outcome)) {
-            self.tried.remove(&intent.id);
-            self.missing.remove(&intent.id);
-            self.resolve(&intent.id, || outcome.clone().into_result(&intent.id));
-        }
-        Ok(())
-    }
-
-    fn sign(&self, intent: &Intent, nonce: u64, gas_limit: u64, fees: Fees) -> Attempt {
-        let mut tx = TxEip1559 {
-            chain_id: self.chain_id,
-            nonce,
-            gas_limit,
-            max_fee_per_gas: fees.max_fee,
-            max_priority_fee_per_gas: fees.tip,
-            to: intent.to.map_or(TxKind::Create, TxKind::Call),
-            value: intent.value,
-            access_list: Default::default(),
-            input: intent.data.clone(),
-        };
-        let signature = self.key.sign_transaction_sync(&mut tx).expect("a local key signs every transaction");
-        let signed = TxEnvelope::from(tx.into_signed(signature));
-        Attempt { hash: *signed.tx_hash(), raw: signed.encoded_2718(), gas_limit, fees }
-    }
-
-    /// Drops an intent that was never sent, and tells why.
-    fn forget(&mut self, id: &str, why: impl FnOnce(String) -> SendError) {
-        if self.store(store::forget(&self.journal, id)) {
-            let mut replies = self.waiters.remove(id).unwrap_or_default().into_iter();
-            if let Some(first) = replies.next() {
-                drop(first.send(Err(why(id.into()))));
-            }
-            replies.for_each(|r| drop(r.send(Err(SendError::Stopped { id: id.into() }))));
-        }
-    }
-
-    fn resolve(&mut self, id: &str, outcome: impl Fn() -> Result<Receipt, SendError>) {
-        for reply in self.waiters.remove(id).unwrap_or_default() {
-            drop(reply.send(outcome()));
-        }
-    }
-
-    fn store(&self, result: Result<(), journal::Error>) -> bool {
-        if let Err(error) = &result {
-            warn!(%error, "cannot write the store; the transaction waits");
-        }
-        result.is_ok()
     }
 }

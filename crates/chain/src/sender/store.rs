@@ -30,6 +30,24 @@ pub const SCHEMA: &str = "
     CREATE INDEX chain_attempt_of ON chain_attempt (id);
 ";
 
+/// What was added later; roles need not know of it.
+const ADDED: &str = "
+    CREATE TABLE IF NOT EXISTS chain_mined (
+        id TEXT PRIMARY KEY REFERENCES chain_intent (id) ON DELETE CASCADE,
+        wallet TEXT NOT NULL,
+        nonce INTEGER NOT NULL,
+        block INTEGER NOT NULL,
+        block_hash TEXT NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS chain_tag (id INTEGER PRIMARY KEY CHECK (id = 0), tag INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS chain_gas (
+        target TEXT NOT NULL,
+        selector BLOB NOT NULL,
+        gas INTEGER NOT NULL,
+        PRIMARY KEY (target, selector)
+    );
+";
+
 /// What is to be done on chain, under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Intent {
@@ -67,37 +85,80 @@ impl Outcome {
 /// An intent that is not settled.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Open {
+    /// Its place in the order of asking.
+    pub(super) seq: u64,
     pub(super) intent: Intent,
     /// Where it went: the nonce and what was signed for it. Nothing yet if it waits.
     pub(super) sent: Option<(u64, Vec<Attempt>)>,
 }
 
-/// Adds an intent unless its name is known; says how it ended if it has.
-pub(super) fn insert(journal: &Journal, wallet: Address, intent: &Intent) -> Result<Option<Outcome>, Error> {
-    let target = intent.to.map(|a| a.to_string());
-    let outcome: Option<String> = journal.write(|t| {
-        t.execute(
-            "INSERT OR IGNORE INTO chain_intent (id, wallet, target, value, data) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![intent.id, wallet.to_string(), target, intent.value.to_string(), intent.data.as_ref()],
-        )?;
-        t.query_row("SELECT outcome FROM chain_intent WHERE id = ?1", [&intent.id], |row| row.get(0))
+/// An intent whose transaction is in a block that may still go away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mined {
+    pub(super) id: String,
+    pub(super) nonce: u64,
+    pub(super) block: u64,
+    pub(super) block_hash: B256,
+}
+
+/// Makes the tables that came later, and gives this store a tag of its own; says which.
+pub(super) fn prepare(journal: &Journal) -> Result<u8, Error> {
+    journal.write(|t| {
+        t.execute_batch(ADDED)?;
+        t.execute("INSERT OR IGNORE INTO chain_tag (id, tag) VALUES (0, abs(random() % 256))", [])?;
+        t.query_row("SELECT tag FROM chain_tag WHERE id = 0", [], |row| row.get(0))
+    })
+}
+
+/// Adds an intent unless its name is known: its place, and how it ended if it has.
+pub(super) fn insert(journal: &Journal, wallet: Address, intent: &Intent) -> Result<(u64, Option<Outcome>), Error> {
+    let (seq, outcome) = journal.write(|t| {
+        insert_intent(t, wallet, intent)?;
+        t.query_row("SELECT seq, outcome FROM chain_intent WHERE id = ?1", [&intent.id], |row| {
+            Ok((row.get(0)?, row.get::<_, Option<String>>(1)?))
+        })
     })?;
-    Ok(outcome.map(|text| serde_json::from_str(&text).expect("written by `settle`")))
+    Ok((seq, outcome.map(|text| serde_json::from_str(&text).expect("written by `settle`"))))
+}
+
+fn insert_intent(c: &Connection, wallet: Address, intent: &Intent) -> rusqlite::Result<()> {
+    let target = intent.to.map(|a| a.to_string());
+    c.execute(
+        "INSERT OR IGNORE INTO chain_intent (id, wallet, target, value, data) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![intent.id, wallet.to_string(), target, intent.value.to_string(), intent.data.as_ref()],
+    )
+    .map(drop)
+}
+
+/// Adds an intent together with its transaction: one whose nonce is given.
+pub(super) fn insert_sent(
+    journal: &Journal,
+    wallet: Address,
+    intent: &Intent,
+    nonce: u64,
+    attempt: &Attempt,
+) -> Result<u64, Error> {
+    journal.write(|t| {
+        insert_intent(t, wallet, intent)?;
+        t.execute("DELETE FROM chain_mined WHERE id = ?1", [&intent.id])?;
+        t.execute("UPDATE chain_intent SET nonce = ?2, outcome = NULL WHERE id = ?1", params![intent.id, nonce])?;
+        insert_attempt(t, &intent.id, attempt)?;
+        t.query_row("SELECT seq FROM chain_intent WHERE id = ?1", [&intent.id], |row| row.get(0))
+    })
 }
 
 /// Everything of a wallet that is not settled, in the order of asking.
 pub(super) fn load(journal: &Journal, wallet: Address) -> Result<Vec<Open>, Error> {
+    let sql = "SELECT id, target, value, data, nonce, seq FROM chain_intent
+        WHERE wallet = ?1 AND outcome IS NULL ORDER BY seq";
+    journal.read(|c| c.prepare_cached(sql)?.query_map([wallet.to_string()], |row| open(c, row))?.collect())
+}
+
+/// Whether there is any intent of a wallet.
+pub(super) fn any(journal: &Journal, wallet: Address) -> Result<bool, Error> {
     journal.read(|c| {
-        let mut query = c.prepare_cached(
-            "SELECT id, target, value, data, nonce FROM chain_intent WHERE wallet = ?1 AND outcome IS NULL ORDER BY seq",
-        )?;
-        let rows = query.query_map([wallet.to_string()], |row| {
-            let intent = intent(row)?;
-            let nonce: Option<u64> = row.get(4)?;
-            let sent = nonce.map(|n| Ok::<_, rusqlite::Error>((n, attempts(c, &intent.id)?))).transpose()?;
-            Ok(Open { intent, sent })
-        })?;
-        rows.collect()
+        let sql = "SELECT EXISTS (SELECT 1 FROM chain_intent WHERE wallet = ?1)";
+        c.prepare_cached(sql)?.query_row([wallet.to_string()], |row| row.get(0))
     })
 }
 
@@ -109,13 +170,15 @@ pub(super) fn open_count(journal: &Journal, wallet: Address) -> Result<u64, Erro
     })
 }
 
-/// The nonce after all that are in use: by blocks, or by transactions of ours that are on their way.
-pub(super) fn next_nonce(journal: &Journal, wallet: Address, on_chain: u64) -> Result<u64, Error> {
-    let used: Option<u64> = journal.read(|c| {
-        let sql = "SELECT MAX(nonce) FROM chain_intent WHERE wallet = ?1 AND outcome IS NULL";
-        c.prepare_cached(sql)?.query_row([wallet.to_string()], |row| row.get(0))
-    })?;
-    Ok(on_chain.max(used.map_or(0, |n| n + 1)))
+/// The transactions of a wallet whose blocks may still go away.
+pub(super) fn load_mined(journal: &Journal, wallet: Address) -> Result<Vec<Mined>, Error> {
+    journal.read(|c| {
+        let mut query = c.prepare_cached("SELECT id, nonce, block, block_hash FROM chain_mined WHERE wallet = ?1")?;
+        let rows = query.query_map([wallet.to_string()], |row| {
+            Ok(Mined { id: row.get(0)?, nonce: row.get(1)?, block: row.get(2)?, block_hash: parse(row, 3)? })
+        })?;
+        rows.collect()
+    })
 }
 
 /// Fixes nonce and signed transaction of an intent, before it is broadcast.
@@ -139,12 +202,65 @@ pub(super) fn requeue(journal: &Journal, id: &str) -> Result<(), Error> {
     })
 }
 
-/// Notes how an intent ended, for ever.
-pub(super) fn settle(journal: &Journal, id: &str, outcome: &Outcome) -> Result<(), Error> {
+/// Notes how an intent ended. What was signed is kept until its block cannot go away any more.
+pub(super) fn settle(
+    journal: &Journal,
+    wallet: Address,
+    intent: &Intent,
+    outcome: &Outcome,
+    mined: &Mined,
+    gas: u64,
+) -> Result<(), Error> {
     let text = serde_json::to_string(outcome).expect("outcomes serialise");
     journal.write(|t| {
-        t.execute("UPDATE chain_intent SET outcome = ?2 WHERE id = ?1", params![id, text])?;
-        t.execute("DELETE FROM chain_attempt WHERE id = ?1", [id]).map(drop)
+        t.prepare_cached("UPDATE chain_intent SET outcome = ?2 WHERE id = ?1")?.execute(params![mined.id, text])?;
+        t.prepare_cached(
+            "INSERT OR REPLACE INTO chain_mined (id, wallet, nonce, block, block_hash) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            mined.id,
+            wallet.to_string(),
+            mined.nonce,
+            mined.block,
+            mined.block_hash.to_string()
+        ])?;
+        let (Some(target), Some(selector)) = (intent.to, intent.data.get(..4)) else { return Ok(()) };
+        // The dearest of late: what was dearer once is forgotten by and by.
+        t.prepare_cached(
+            "INSERT INTO chain_gas (target, selector, gas) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET gas = max(excluded.gas, gas - gas / 16)",
+        )?
+        .execute(params![target.to_string(), selector, gas])
+        .map(drop)
+    })
+}
+
+/// Forgets what was signed for intents whose blocks cannot go away any more.
+pub(super) fn bury(journal: &Journal, ids: &[String]) -> Result<(), Error> {
+    journal.write(|t| {
+        for id in ids {
+            t.prepare_cached("DELETE FROM chain_attempt WHERE id = ?1")?.execute([id])?;
+            t.prepare_cached("DELETE FROM chain_mined WHERE id = ?1")?.execute([id])?;
+        }
+        Ok(())
+    })
+}
+
+/// Takes back how an intent ended: its block went away.
+pub(super) fn reopen(journal: &Journal, id: &str) -> Result<Open, Error> {
+    journal.write(|t| {
+        t.execute("UPDATE chain_intent SET outcome = NULL WHERE id = ?1", [id])?;
+        t.execute("DELETE FROM chain_mined WHERE id = ?1", [id])?;
+        let sql = "SELECT id, target, value, data, nonce, seq FROM chain_intent WHERE id = ?1";
+        t.query_row(sql, [id], |row| open(t, row))
+    })
+}
+
+/// Gas that this store's wallets used for a call of late; `None` if they never made it.
+pub(super) fn gas_of(journal: &Journal, target: Address, selector: [u8; 4]) -> Result<Option<u64>, Error> {
+    journal.read(|c| {
+        let sql = "SELECT max(gas) FROM chain_gas WHERE target = ?1 AND selector = ?2";
+        c.prepare_cached(sql)?.query_row(params![target.to_string(), selector], |row| row.get(0))
     })
 }
 
@@ -153,9 +269,18 @@ pub(super) fn forget(journal: &Journal, id: &str) -> Result<(), Error> {
     journal.write(|t| t.execute("DELETE FROM chain_intent WHERE id = ?1 AND nonce IS NULL", [id]).map(drop))
 }
 
+fn open(c: &Connection, row: &SqlRow<'_>) -> rusqlite::Result<Open> {
+    let intent = intent(row)?;
+    let nonce: Option<u64> = row.get(4)?;
+    let sent = nonce.map(|n| Ok::<_, rusqlite::Error>((n, attempts(c, &intent.id)?))).transpose()?;
+    // Without a transaction a nonce means nothing.
+    let sent = sent.filter(|(_, attempts)| !attempts.is_empty());
+    Ok(Open { seq: row.get(5)?, intent, sent })
+}
+
 fn insert_attempt(c: &Connection, id: &str, attempt: &Attempt) -> rusqlite::Result<()> {
     c.execute(
-        "INSERT INTO chain_attempt (hash, id, raw, gas_limit, max_fee, tip) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT OR REPLACE INTO chain_attempt (hash, id, raw, gas_limit, max_fee, tip) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
             attempt.hash.to_string(),
             id,
@@ -222,33 +347,68 @@ mod tests {
         Receipt { hash, block: 1, gas_used: 2, fee: U256::from(3), created: None, logs: vec![] }
     }
 
-    #[test]
-    fn an_intent_keeps_its_nonce_until_it_is_settled_once() {
+    fn mined(id: &str) -> Mined {
+        Mined { id: id.into(), nonce: 5, block: 9, block_hash: B256::with_last_byte(9) }
+    }
+
+    fn store() -> Journal {
         let journal = Journal::in_memory(&[SCHEMA]).unwrap();
-        assert_eq!(insert(&journal, wallet(), &intent("a")).unwrap(), None);
+        prepare(&journal).unwrap();
+        journal
+    }
+
+    #[test]
+    fn an_intent_keeps_its_nonce_until_it_is_settled_and_gets_it_back_when_its_block_goes_away() {
+        let journal = store();
+        assert_eq!(insert(&journal, wallet(), &intent("a")).unwrap(), (1, None));
         insert(&journal, wallet(), &intent("a")).unwrap();
-        assert_eq!(next_nonce(&journal, wallet(), 5).unwrap(), 5);
         send(&journal, "a", 5, &attempt(1)).unwrap();
         add_attempt(&journal, "a", &attempt(2)).unwrap();
         insert(&journal, wallet(), &intent("b")).unwrap();
-        let open = load(&journal, wallet()).unwrap();
-        assert_eq!(open[0], Open { intent: intent("a"), sent: Some((5, vec![attempt(1), attempt(2)])) });
-        assert_eq!(open[1], Open { intent: intent("b"), sent: None });
-        assert_eq!(next_nonce(&journal, wallet(), 5).unwrap(), 6);
-        settle(&journal, "a", &Outcome::Done(receipt())).unwrap();
-        assert_eq!(insert(&journal, wallet(), &intent("a")).unwrap(), Some(Outcome::Done(receipt())));
-        assert_eq!(open_count(&journal, wallet()).unwrap(), 1);
+        let rows = load(&journal, wallet()).unwrap();
+        let sent = Open { seq: 1, intent: intent("a"), sent: Some((5, vec![attempt(1), attempt(2)])) };
+        assert_eq!(rows[0], sent);
+        assert_eq!((&rows[1].intent, &rows[1].sent), (&intent("b"), &None));
+        let done = Outcome::Done(receipt());
+        settle(&journal, wallet(), &intent("a"), &done, &mined("a"), 77).unwrap();
+        assert_eq!(insert(&journal, wallet(), &intent("a")).unwrap(), (1, Some(done.clone())));
+        assert_eq!(load_mined(&journal, wallet()).unwrap(), [mined("a")]);
+        assert_eq!(reopen(&journal, "a").unwrap(), sent);
+        assert_eq!((load(&journal, wallet()).unwrap().len(), load_mined(&journal, wallet()).unwrap().len()), (2, 0));
+        settle(&journal, wallet(), &intent("a"), &done, &mined("a"), 77).unwrap();
+        bury(&journal, &["a".into()]).unwrap();
+        assert_eq!(load_mined(&journal, wallet()).unwrap(), []);
+        assert_eq!(insert(&journal, wallet(), &intent("a")).unwrap().1, Some(done));
     }
 
     #[test]
     fn what_was_sent_is_never_forgotten() {
-        let journal = Journal::in_memory(&[SCHEMA]).unwrap();
+        let journal = store();
         insert(&journal, wallet(), &intent("a")).unwrap();
         send(&journal, "a", 0, &attempt(1)).unwrap();
         forget(&journal, "a").unwrap();
-        assert_eq!(open_count(&journal, wallet()).unwrap(), 1);
+        assert_eq!(load(&journal, wallet()).unwrap().len(), 1);
         requeue(&journal, "a").unwrap();
         forget(&journal, "a").unwrap();
-        assert_eq!(open_count(&journal, wallet()).unwrap(), 0);
+        assert_eq!(load(&journal, wallet()).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn the_gas_of_a_call_is_that_of_the_dearest_of_late() {
+        let journal = store();
+        let call = Intent { data: vec![1, 2, 3, 4, 5].into(), ..intent("a") };
+        let target = call.to.unwrap();
+        assert_eq!(gas_of(&journal, target, [1, 2, 3, 4]).unwrap(), None);
+        insert(&journal, wallet(), &call).unwrap();
+        for gas in [1_000, 1_600, 500] {
+            settle(&journal, wallet(), &call, &Outcome::Done(receipt()), &mined("a"), gas).unwrap();
+        }
+        assert_eq!(gas_of(&journal, target, [1, 2, 3, 4]).unwrap(), Some(1_500));
+    }
+
+    #[test]
+    fn a_store_keeps_its_tag() {
+        let journal = store();
+        assert_eq!(prepare(&journal).unwrap(), prepare(&journal).unwrap());
     }
 }

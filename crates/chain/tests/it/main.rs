@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod deploying;
+mod faults;
 mod following;
+mod nodes;
 mod sending;
 
 use bourse_chain::{Client, GasPolicy, PrivateKeySigner, Sender, keys, sender::SCHEMA};

@@ -1,0 +1,796 @@
+//! The loop that sends: looks after what is on its way, then sends what is not.
+//!
+//! A round asks the node for its newest block. Only when that changed it asks for the wallet's nonce, and only for what
+//! the nonce has passed it asks for receipts.
+
+use super::{
+    Command, KeyInUse, Receipt, Reply, SendError, Status, Waiting,
+    store::{self, Attempt, Intent, Mined, Open},
+    tag,
+};
+use crate::{
+    client::{Client, Error, Head, Header, Price},
+    gas::{self, Fees, GasPolicy, OverCap},
+    revert::Revert,
+};
+use alloy::{
+    consensus::{SignableTransaction, TxEip1559, TxEnvelope, TxLegacy},
+    eips::eip2718::Encodable2718,
+    network::TxSignerSync,
+    primitives::{Address, B256, Bytes, TxKind, U256},
+    rpc::types::TransactionReceipt,
+    signers::local::PrivateKeySigner,
+};
+use bourse_service::journal::{self, Journal};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+/// An unmined transaction is handed to the nodes again after this time.
+const REBROADCAST: Duration = Duration::from_secs(10);
+/// And the first in line gets a higher fee after this time, each time anew.
+const BUMP: Duration = Duration::from_secs(30);
+/// So often a used nonce must be seen without a receipt before it is asked who used it: nodes show receipts late.
+const LOST_AFTER: u32 = 5;
+/// A nonce that nobody uses and that ours wait for is filled after this time.
+const HOLE_AFTER: Duration = Duration::from_secs(10);
+/// Transactions of ours that another process must have sent, before one of the two stops.
+const FOREIGN: usize = 2;
+/// At the start, foreign transactions that wait in the node may take this long to get into blocks.
+const FOREIGN_WAIT: Duration = Duration::from_secs(60);
+/// Blocks above a transaction after which it is no longer watched.
+const WATCHED: u64 = 64;
+/// The longest pause while the chain cannot be read.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A sender that only watches what is done looks this many times less often.
+const AT_EASE: u32 = 5;
+/// The name of a transaction that does nothing but use a nonce.
+const FILL: &str = "(fill)";
+
+/// What does the sending. One per key.
+#[derive(Debug)]
+pub struct SenderLoop {
+    client: Client,
+    key: PrivateKeySigner,
+    journal: Journal,
+    policy: GasPolicy,
+    chain_id: u64,
+    depth: u64,
+    tag: u8,
+    inbox: mpsc::Receiver<Command>,
+    publish: watch::Sender<Status>,
+    waiters: BTreeMap<String, Vec<Reply>>,
+    /// What has no outcome, in the order of asking.
+    open: BTreeMap<u64, Entry>,
+    /// What is done but whose block may go away, by block.
+    mined: BTreeMap<(u64, String), Mined>,
+    /// The newest block of the last full look, and the wallet's nonce after it.
+    seen: Option<(B256, u64)>,
+    /// The nonce that ours takes next if nobody else sends.
+    expected: Option<u64>,
+    /// What was read after a block: ether of the wallet, and the price of gas.
+    balance: Option<(B256, U256)>,
+    priced: Option<(B256, Price)>,
+    /// Blocks come with the transactions: the receipt is there at once.
+    at_once: bool,
+    /// Nonces that another sender of our kind took.
+    foreign: BTreeSet<u64>,
+    /// A nonce that nobody uses, and since when that is known.
+    hole: Option<(u64, Instant)>,
+    /// Since when foreign transactions wait in the node; `Settled` once there were none.
+    start: Start,
+    waiting: Option<Waiting>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    intent: Intent,
+    sent: Option<Sent>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    nonce: u64,
+    attempts: Vec<Attempt>,
+    /// When it was last handed in; `None` for that of an earlier life.
+    handed_in: Option<Instant>,
+    /// When its fee was last chosen.
+    priced: Instant,
+    /// The block that has it, as far as known.
+    block: Option<u64>,
+    /// How often its nonce was seen used without a receipt.
+    missing: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Unchecked,
+    ForeignSince(Instant),
+    Settled,
+}
+
+/// Why a round ended early.
+enum Trouble {
+    Chain(Error),
+    Store(journal::Error),
+    KeyInUse(KeyInUse),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Chain(error)
+    }
+}
+
+impl From<journal::Error> for Trouble {
+    fn from(error: journal::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Sent {
+    fn new(nonce: u64, attempts: Vec<Attempt>, handed_in: Option<Instant>) -> Self {
+        Self { nonce, attempts, handed_in, priced: Instant::now(), block: None, missing: 0 }
+    }
+
+    fn most(&self, value: U256) -> U256 {
+        let cost = |a: &Attempt| U256::from(a.gas_limit) * U256::from(a.fees.max_fee);
+        self.attempts.iter().map(cost).max().unwrap_or_default() + value
+    }
+}
+
+impl SenderLoop {
+    pub(super) async fn open(
+        client: Client,
+        key: PrivateKeySigner,
+        journal: Journal,
+        policy: GasPolicy,
+        inbox: mpsc::Receiver<Command>,
+        publish: watch::Sender<Status>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            chain_id: client.chain_id().await?,
+            depth: client.depth().await?,
+            client,
+            key,
+            journal,
+            policy,
+            tag: 0,
+            inbox,
+            publish,
+            waiters: BTreeMap::new(),
+            open: BTreeMap::new(),
+            mined: BTreeMap::new(),
+            seen: None,
+            expected: None,
+            balance: None,
+            priced: None,
+            at_once: true,
+            foreign: BTreeSet::new(),
+            hole: None,
+            start: Start::Unchecked,
+            waiting: None,
+        })
+    }
+
+    /// Runs until `shutdown`. What waits then goes on after a restart. Ends by itself if another process sends from the
+    /// same key and this one has to give way: see [`super::Sender::key_in_use`].
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut pause = self.client.poll_interval();
+        while let Err(error) = self.load() {
+            warn!(%error, "cannot read the store; transactions wait");
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(LONGEST_PAUSE) => {}
+            }
+        }
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                command = self.inbox.recv() => match command {
+                    Some(command) => self.accept(command),
+                    None => return,
+                },
+                () = tokio::time::sleep(pause), if self.busy() => {}
+            }
+            // Everything that waits in the inbox belongs to this round.
+            while let Ok(command) = self.inbox.try_recv() {
+                self.accept(command);
+            }
+            let round = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                round = Box::pin(self.round()) => round,
+            };
+            let usual = self.client.poll_interval();
+            pause = match round {
+                Ok(()) if self.open.is_empty() => usual * AT_EASE,
+                Ok(()) => usual,
+                Err(Trouble::KeyInUse(reason)) => {
+                    tracing::error!("{reason}");
+                    return self.tell(Some(reason));
+                }
+                Err(Trouble::Chain(error)) => {
+                    // A block that went away is no reason to wait.
+                    let gone = matches!(error, Error::BlockGone { .. });
+                    if !gone && !matches!(self.waiting, Some(Waiting::PriceUnknown { .. })) {
+                        self.wait_for(Waiting::Unreachable { error: error.to_string() });
+                    }
+                    if gone { usual } else { (pause * 2).min(LONGEST_PAUSE) }
+                }
+                Err(Trouble::Store(error)) => {
+                    warn!(%error, "the store fails; transactions wait");
+                    (pause * 2).min(LONGEST_PAUSE)
+                }
+            };
+            self.tell(None);
+        }
+    }
+
+    fn load(&mut self) -> Result<(), journal::Error> {
+        self.tag = store::prepare(&self.journal)?;
+        let wallet = self.key.address();
+        for row in store::load(&self.journal, wallet)? {
+            self.adopt(row);
+        }
+        self.mined =
+            store::load_mined(&self.journal, wallet)?.into_iter().map(|m| ((m.block, m.id.clone()), m)).collect();
+        Ok(())
+    }
+
+    fn adopt(&mut self, Open { seq, intent, sent }: Open) {
+        let sent = sent.map(|(nonce, attempts)| Sent::new(nonce, attempts, None));
+        self.open.insert(seq, Entry { intent, sent });
+    }
+
+    fn busy(&self) -> bool {
+        !self.open.is_empty() || !self.mined.is_empty()
+    }
+
+    fn accept(&mut self, Command { intent, reply }: Command) {
+        let id = intent.id.clone();
+        match store::insert(&self.journal, self.key.address(), &intent) {
+            Ok((seq, None)) => {
+                self.waiters.entry(id).or_default().push(reply);
+                self.open.entry(seq).or_insert(Entry { intent, sent: None });
+            }
+            Ok((_, Some(outcome))) => drop(reply.send(outcome.into_result(&id))),
+            Err(error) => drop(reply.send(Err(error.into()))),
+        }
+    }
+
+    /// Looks after everything that is on its way, then sends what is not.
+    async fn round(&mut self) -> Result<(), Trouble> {
+        if !self.busy() {
+            return Ok(());
+        }
+        let header = self.client.header().await?;
+        let moved = self.seen.is_none_or(|(hash, _)| hash != header.head.hash);
+        if moved {
+            self.check_mined(&header.head).await?;
+        }
+        if self.open.is_empty() {
+            self.waiting = None;
+            return Ok(());
+        }
+        let nonce = match self.seen {
+            Some((_, nonce)) if !moved => nonce,
+            _ => self.client.at(header.head).nonce(self.key.address()).await?,
+        };
+        self.seen = Some((header.head.hash, nonce));
+        self.follow(&header.head, nonce).await?;
+        self.notice_strangers(&header.head, nonce).await?;
+        self.hand_in_again(&header, nonce).await?;
+        self.start_waiting(&header, nonce).await
+    }
+
+    /// Whether the blocks of what is done are still part of the chain; what is not goes on its way again.
+    async fn check_mined(&mut self, head: &Head) -> Result<(), Trouble> {
+        while let Some((key, mined)) = self.mined.last_key_value() {
+            let canonical = match mined.block {
+                // A node that lags looks the same: handing the same bytes in again harms nobody.
+                block if block > head.number => None,
+                block if block == head.number => Some(head.hash),
+                block if block + 1 == head.number => Some(head.parent),
+                block => self.client.block(block.into()).await?.map(|b| b.hash),
+            };
+            if canonical == Some(mined.block_hash) {
+                // All others lie below this one.
+                break;
+            }
+            let key = key.clone();
+            info!(id = %key.1, block = key.0, "the block of a transaction is no longer part of the chain: following it again");
+            let row = store::reopen(&self.journal, &key.1)?;
+            self.mined.remove(&key);
+            self.adopt(row);
+        }
+        let buried: Vec<_> =
+            self.mined.keys().take_while(|(block, _)| block + WATCHED <= head.number).cloned().collect();
+        if !buried.is_empty() {
+            let ids: Vec<String> = buried.iter().map(|(_, id)| id.clone()).collect();
+            store::bury(&self.journal, &ids)?;
+            buried.iter().for_each(|key| drop(self.mined.remove(key)));
+        }
+        Ok(())
+    }
+
+    /// Reads the outcome of what the wallet's nonce has passed.
+    async fn follow(&mut self, head: &Head, nonce: u64) -> Result<(), Trouble> {
+        let depth = self.depth;
+        let passed = |entry: &Entry| {
+            let sent = entry.sent.as_ref().filter(|sent| sent.nonce < nonce)?;
+            let deep = sent.block.is_none_or(|block| block + depth <= head.number);
+            deep.then_some(sent.nonce)
+        };
+        let mut due: Vec<(u64, u64)> = self.open.iter().filter_map(|(seq, e)| Some((passed(e)?, *seq))).collect();
+        due.sort_unstable();
+        for (_, seq) in due {
+            if !self.look(seq, head).await? {
+                self.lost(seq, head).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for the receipt of an intent. Says whether there was one.
+    async fn look(&mut self, seq: u64, head: &Head) -> Result<bool, Trouble> {
+        let Some(sent) = self.open.get(&seq).and_then(|e| e.sent.as_ref()) else { return Ok(true) };
+        let hashes: Vec<B256> = sent.attempts.iter().rev().map(|a| a.hash).collect();
+        for hash in hashes {
+            if let Some(receipt) = self.client.receipt(hash).await? {
+                self.take(seq, receipt, head).await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Settles an intent if its receipt is deep enough.
+    async fn take(&mut self, seq: u64, receipt: TransactionReceipt, head: &Head) -> Result<(), Trouble> {
+        let (Some(block), Some(block_hash)) = (receipt.block_number, receipt.block_hash) else {
+            let what = format!("the receipt of {}", receipt.transaction_hash);
+            return Err(Error::Nonsense { node: self.client.node().into(), what }.into());
+        };
+        let depth = self.depth;
+        let Some(entry) = self.open.get_mut(&seq) else { return Ok(()) };
+        let Some(sent) = entry.sent.as_mut() else { return Ok(()) };
+        (sent.block, sent.missing) = (Some(block), 0);
+        if depth > 0 && block + depth > head.number {
+            return Ok(());
+        }
+        let mined = Mined { id: entry.intent.id.clone(), nonce: sent.nonce, block, block_hash };
+        let outcome = match (receipt.status(), entry.intent.to) {
+            (true, _) => store::Outcome::Done(Receipt {
+                hash: receipt.transaction_hash,
+                block,
+                gas_used: receipt.gas_used,
+                fee: U256::from(receipt.gas_used) * U256::from(receipt.effective_gas_price),
+                created: receipt.contract_address,
+                logs: receipt.logs().to_vec(),
+            }),
+            (false, Some(to)) => {
+                let data = entry.intent.data.clone();
+                store::Outcome::Failed(self.client.replay(self.key.address(), to, data, block).await)
+            }
+            (false, None) => store::Outcome::Failed(Revert::default()),
+        };
+        let Some(entry) = self.open.get(&seq) else { return Ok(()) };
+        store::settle(&self.journal, self.key.address(), &entry.intent, &outcome, &mined, receipt.gas_used)?;
+        self.open.remove(&seq);
+        self.waiting = None;
+        for reply in self.waiters.remove(&mined.id).unwrap_or_default() {
+            drop(reply.send(outcome.clone().into_result(&mined.id)));
+        }
+        self.mined.insert((block, mined.id.clone()), mined);
+        Ok(())
+    }
+
+    /// The nonce of an intent is used and no attempt of it has a receipt: late news, or another's transaction.
+    async fn lost(&mut self, seq: u64, head: &Head) -> Result<(), Trouble> {
+        let Some(entry) = self.open.get_mut(&seq) else { return Ok(()) };
+        let Some(sent) = entry.sent.as_mut() else { return Ok(()) };
+        (sent.block, sent.missing) = (None, sent.missing + 1);
+        if sent.missing < LOST_AFTER {
+            return Ok(());
+        }
+        sent.missing = 0;
+        let (id, nonce) = (entry.intent.id.clone(), sent.nonce);
+        let ours: Vec<B256> = sent.attempts.iter().map(|a| a.hash).collect();
+        match self.client.transaction_at(self.key.address(), nonce, *head).await? {
+            Some((hash, _)) if ours.contains(&hash) => return Ok(()),
+            Some((hash, gas_limit)) => {
+                warn!(%id, nonce, by = %hash, "another transaction took this nonce: sending again");
+                self.stranger(nonce, hash, gas_limit, ours.last().copied())?;
+            }
+            None => {
+                for hash in ours {
+                    if self.client.input(hash).await?.is_some() {
+                        return Ok(());
+                    }
+                }
+                warn!(%id, nonce, "an unknown transaction took this nonce: sending again");
+            }
+        }
+        // A transaction that only uses its nonce has done its work whoever used it.
+        if id.starts_with(FILL) {
+            store::requeue(&self.journal, &id)?;
+            store::forget(&self.journal, &id)?;
+            self.open.remove(&seq);
+            return Ok(());
+        }
+        store::requeue(&self.journal, &id)?;
+        if let Some(entry) = self.open.get_mut(&seq) {
+            entry.sent = None;
+        }
+        Ok(())
+    }
+
+    /// Looks whether somebody else used nonces that would have been ours next.
+    async fn notice_strangers(&mut self, head: &Head, nonce: u64) -> Result<(), Trouble> {
+        let ours = self.own_next();
+        let expected = self.expected.unwrap_or(nonce).max(ours);
+        for taken in (expected..nonce).rev().take(FOREIGN) {
+            if let Some((hash, gas_limit)) = self.client.transaction_at(self.key.address(), taken, *head).await? {
+                self.stranger(taken, hash, gas_limit, None)?;
+            }
+        }
+        self.expected = Some(expected.max(nonce));
+        Ok(())
+    }
+
+    /// Somebody else sent a transaction from our key. If it is a sender like us, both see the other's tag, and the one
+    /// with the larger tag stops; other software is put up with.
+    fn stranger(&mut self, nonce: u64, hash: B256, gas_limit: u64, ours: Option<B256>) -> Result<(), Trouble> {
+        let wallet = self.key.address();
+        let Some(tag) = tag::read(gas_limit, nonce) else {
+            warn!(%wallet, nonce, %hash, "a transaction that is not ours was sent from our wallet");
+            return Ok(());
+        };
+        warn!(%wallet, nonce, %hash, tag, "another process sends from our wallet");
+        self.foreign.insert(nonce);
+        if self.foreign.len() < FOREIGN {
+            return Ok(());
+        }
+        match self.tag.cmp(&tag) {
+            std::cmp::Ordering::Less => {
+                self.foreign.clear();
+                Ok(())
+            }
+            // Chosen alike by chance: what differs between the two decides from now on.
+            std::cmp::Ordering::Equal => {
+                self.tag = ours.unwrap_or(hash).0[31] ^ ours.map_or(0, |h| h.0[30]);
+                Ok(())
+            }
+            std::cmp::Ordering::Greater => {
+                let evidence = format!("transaction {hash} has nonce {nonce} and is not ours");
+                Err(Trouble::KeyInUse(KeyInUse { wallet, evidence }))
+            }
+        }
+    }
+
+    /// The nonce after all of ours.
+    fn own_next(&self) -> u64 {
+        let sent = self.open.values().filter_map(|e| e.sent.as_ref()).map(|s| s.nonce + 1).max();
+        let mined = self.mined.values().map(|m| m.nonce + 1).max();
+        sent.max(mined).unwrap_or(0)
+    }
+
+    /// Hands in again what waits too long, raises the fee of the first in line, and fills a nonce that nobody uses.
+    async fn hand_in_again(&mut self, header: &Header, nonce: u64) -> Result<(), Trouble> {
+        self.fill_hole(header, nonce).await?;
+        let now = Instant::now();
+        let due = |sent: &Sent| sent.handed_in.is_none_or(|at| now - at >= REBROADCAST) && sent.nonce >= nonce;
+        let mut stale: Vec<(u64, u64)> = self
+            .open
+            .iter()
+            .filter_map(|(seq, e)| e.sent.as_ref().filter(|s| due(s)).map(|s| (s.nonce, *seq)))
+            .collect();
+        stale.sort_unstable();
+        for (its_nonce, seq) in stale {
+            if its_nonce == nonce {
+                self.bump(seq, header).await?;
+            }
+            let Some(entry) = self.open.get_mut(&seq) else { continue };
+            let Some(sent) = entry.sent.as_mut() else { continue };
+            let Some(last) = sent.attempts.last() else { continue };
+            sent.handed_in = Some(now);
+            let (id, raw) = (entry.intent.id.clone(), last.raw.clone());
+            self.broadcast(&id, &raw).await?;
+        }
+        Ok(())
+    }
+
+    /// Offers more for a transaction that waits too long, up to the cap.
+    async fn bump(&mut self, seq: u64, header: &Header) -> Result<(), Trouble> {
+        let Some(entry) = self.open.get(&seq) else { return Ok(()) };
+        let Some(sent) = entry.sent.as_ref().filter(|sent| sent.priced.elapsed() >= BUMP) else { return Ok(()) };
+        let Some(last) = sent.attempts.last() else { return Ok(()) };
+        let (intent, nonce, old, gas_limit) = (entry.intent.clone(), sent.nonce, last.fees, last.gas_limit);
+        let id = &intent.id;
+        let price = self.price(header).await?;
+        let fees = match self.policy.replace(old, price) {
+            Ok(fees) => fees,
+            Err(OverCap { network, cap }) => {
+                self.wait_for(Waiting::OverCap { network, cap });
+                return Ok(());
+            }
+        };
+        let attempt = self.sign(&intent, nonce, gas_limit, fees, price);
+        info!(%id, nonce, max_fee = fees.max_fee, "raising the fee of a transaction that waits");
+        store::add_attempt(&self.journal, id, &attempt)?;
+        self.waiting = None;
+        if let Some(sent) = self.open.get_mut(&seq).and_then(|e| e.sent.as_mut()) {
+            sent.attempts.push(attempt);
+            sent.priced = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// A nonce below ours that no transaction uses would hold ours up for ever.
+    async fn fill_hole(&mut self, header: &Header, nonce: u64) -> Result<(), Trouble> {
+        let sent = self.open.values().filter_map(|e| e.sent.as_ref());
+        let waits = sent.map(|s| s.nonce).min().is_some_and(|lowest| lowest > nonce);
+        if !waits {
+            self.hole = None;
+            return Ok(());
+        }
+        match self.hole {
+            Some((hole, since)) if hole == nonce => {
+                if since.elapsed() < HOLE_AFTER {
+                    return Ok(());
+                }
+            }
+            _ => {
+                self.hole = Some((nonce, Instant::now()));
+                return Ok(());
+            }
+        }
+        let wallet = self.key.address();
+        if self.client.pending_nonce(wallet).await? > nonce {
+            // Somebody's transaction waits there.
+            return Ok(());
+        }
+        let price = self.price(header).await?;
+        let Ok(fees) = self.policy.offer(price) else { return Ok(()) };
+        let id = format!("{FILL}:{wallet}:{nonce}");
+        warn!(%wallet, nonce, "a nonce below ours is not used: filling it");
+        let intent = Intent { id: id.clone(), to: Some(wallet), value: U256::ZERO, data: Bytes::new() };
+        let gas_limit = tag::mark(gas::limit(21_000, true), self.tag, nonce);
+        let attempt = self.sign(&intent, nonce, gas_limit, fees, price);
+        let seq = store::insert_sent(&self.journal, wallet, &intent, nonce, &attempt)?;
+        let raw = attempt.raw.clone();
+        let sent = Some(Sent::new(nonce, vec![attempt], Some(Instant::now())));
+        self.open.insert(seq, Entry { intent, sent });
+        self.hole = None;
+        self.broadcast(&id, &raw).await
+    }
+
+    /// Sends what waits, in the order of asking.
+    async fn start_waiting(&mut self, header: &Header, nonce: u64) -> Result<(), Trouble> {
+        let waiting: Vec<u64> = self.open.iter().filter(|(_, e)| e.sent.is_none()).map(|(seq, _)| *seq).collect();
+        if waiting.is_empty() {
+            // What holds up those that were sent is known when they are next handed in.
+            if !matches!(self.waiting, Some(Waiting::OverCap { .. } | Waiting::NotTaken { .. })) {
+                self.waiting = None;
+            }
+            return Ok(());
+        }
+        if !self.may_start(nonce).await? {
+            return Ok(());
+        }
+        let price = self.price(header).await?;
+        let fees = match self.policy.offer(price) {
+            Ok(fees) => fees,
+            Err(OverCap { network, cap }) => {
+                self.wait_for(Waiting::OverCap { network, cap });
+                return Ok(());
+            }
+        };
+        let wallet = self.key.address();
+        let have = match self.balance {
+            Some((hash, have)) if hash == header.head.hash => have,
+            _ => self.client.at(header.head).balance(wallet).await?,
+        };
+        self.balance = Some((header.head.hash, have));
+        self.waiting = None;
+        let mut next = nonce.max(self.own_next());
+        for seq in waiting {
+            if self.send(seq, next, have, fees, price, &header.head).await? {
+                next += 1;
+            }
+            if self.waiting.is_some() {
+                break;
+            }
+        }
+        self.expected = Some(self.expected.unwrap_or(0).max(next));
+        Ok(())
+    }
+
+    /// At the start: whether nobody else's transactions wait in the node.
+    async fn may_start(&mut self, nonce: u64) -> Result<bool, Trouble> {
+        let since = match self.start {
+            Start::Settled => return Ok(true),
+            Start::Unchecked => Instant::now(),
+            Start::ForeignSince(since) => since,
+        };
+        let wallet = self.key.address();
+        let pending = self.client.pending_nonce(wallet).await?;
+        let known = nonce.max(self.own_next());
+        if pending <= known {
+            self.start = Start::Settled;
+            return Ok(true);
+        }
+        self.start = Start::ForeignSince(since);
+        let count = pending - known;
+        if since.elapsed() >= FOREIGN_WAIT {
+            let evidence = format!("{count} transactions that are not ours wait in the node");
+            return Err(Trouble::KeyInUse(KeyInUse { wallet, evidence }));
+        }
+        self.wait_for(Waiting::Foreign { count });
+        Ok(false)
+    }
+
+    /// Sends one intent. Says whether it took the nonce.
+    async fn send(
+        &mut self,
+        seq: u64,
+        nonce: u64,
+        have: U256,
+        fees: Fees,
+        price: Price,
+        head: &Head,
+    ) -> Result<bool, Trouble> {
+        let Some(entry) = self.open.get(&seq) else { return Ok(false) };
+        let (intent, wallet) = (entry.intent.clone(), self.key.address());
+        let gas = match self.client.estimate(wallet, intent.to, intent.data.clone()).await {
+            Ok(gas) => gas,
+            Err(Error::Reverted(revert)) => {
+                self.forget(seq, |id| SendError::Refused { id, revert })?;
+                return Ok(false);
+            }
+            Err(error) if error.is_transient() => return Err(error.into()),
+            Err(source) => {
+                self.forget(seq, |id| SendError::Chain { id, source })?;
+                return Ok(false);
+            }
+        };
+        let gas_limit = tag::mark(gas::limit(gas, intent.data.is_empty()), self.tag, nonce);
+        let needed = U256::from(gas_limit) * U256::from(fees.max_fee) + intent.value;
+        let spoken_for = self.open.values().filter_map(|e| Some(e.sent.as_ref()?.most(e.intent.value)));
+        let free = have.saturating_sub(spoken_for.fold(U256::ZERO, |sum, next| sum + next));
+        if have < needed {
+            self.forget(seq, |id| SendError::OutOfGas { id, wallet, needed, have })?;
+            return Ok(false);
+        }
+        if free < needed {
+            self.wait_for(Waiting::Ether { needed, free });
+            return Ok(false);
+        }
+        let attempt = self.sign(&intent, nonce, gas_limit, fees, price);
+        store::send(&self.journal, &intent.id, nonce, &attempt)?;
+        let (hash, raw) = (attempt.hash, attempt.raw.clone());
+        if let Some(entry) = self.open.get_mut(&seq) {
+            entry.sent = Some(Sent::new(nonce, vec![attempt], Some(Instant::now())));
+        }
+        self.broadcast(&intent.id, &raw).await?;
+        if self.at_once && self.depth == 0 {
+            match self.client.receipt(hash).await? {
+                Some(receipt) => self.take(seq, receipt, head).await?,
+                None => self.at_once = false,
+            }
+        }
+        Ok(true)
+    }
+
+    /// What gas costs after a block. Not to know is not to be under the cap.
+    async fn price(&mut self, header: &Header) -> Result<Price, Trouble> {
+        if let Some((_, price)) = self.priced.filter(|(hash, _)| *hash == header.head.hash) {
+            return Ok(price);
+        }
+        match self.client.price_after(header.base_fee).await {
+            Ok(price) => {
+                self.priced = Some((header.head.hash, price));
+                Ok(price)
+            }
+            Err(error) => {
+                self.wait_for(Waiting::PriceUnknown { error: error.to_string() });
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Hands a transaction to the nodes. What they say is not believed: the chain shows the outcome.
+    async fn broadcast(&mut self, id: &str, raw: &[u8]) -> Result<(), Trouble> {
+        match self.client.broadcast(raw).await {
+            Ok(hash) => debug!(id, %hash, "sent"),
+            Err(error) if error.is_transient() => return Err(error.into()),
+            Err(Error::Refused { message, .. }) if ["already", "nonce too low"].iter().any(|m| message.contains(m)) => {
+                debug!(id, message, "known to the node");
+            }
+            Err(error) => {
+                debug!(id, %error, "the node did not take the transaction (again)");
+                self.wait_for(Waiting::NotTaken { error: error.to_string() });
+            }
+        }
+        Ok(())
+    }
+
+    fn sign(&self, intent: &Intent, nonce: u64, gas_limit: u64, fees: Fees, price: Price) -> Attempt {
+        let to = intent.to.map_or(TxKind::Create, TxKind::Call);
+        let (value, input) = (intent.value, intent.data.clone());
+        const SIGNS: &str = "a local key signs every transaction";
+        let signed = match price {
+            Price::Market { .. } => {
+                let mut tx = TxEip1559 {
+                    chain_id: self.chain_id,
+                    nonce,
+                    gas_limit,
+                    max_fee_per_gas: fees.max_fee,
+                    max_priority_fee_per_gas: fees.tip,
+                    to,
+                    value,
+                    access_list: Default::default(),
+                    input,
+                };
+                let signature = self.key.sign_transaction_sync(&mut tx).expect(SIGNS);
+                TxEnvelope::from(tx.into_signed(signature))
+            }
+            Price::Legacy { .. } => {
+                let chain_id = Some(self.chain_id);
+                let mut tx = TxLegacy { chain_id, nonce, gas_price: fees.max_fee, gas_limit, to, value, input };
+                let signature = self.key.sign_transaction_sync(&mut tx).expect(SIGNS);
+                TxEnvelope::from(tx.into_signed(signature))
+            }
+        };
+        Attempt { hash: *signed.tx_hash(), raw: signed.encoded_2718(), gas_limit, fees }
+    }
+
+    /// Drops an intent that was never sent, and tells why.
+    fn forget(&mut self, seq: u64, why: impl FnOnce(String) -> SendError) -> Result<(), Trouble> {
+        let Some(entry) = self.open.get(&seq) else { return Ok(()) };
+        let id = entry.intent.id.clone();
+        store::forget(&self.journal, &id)?;
+        self.open.remove(&seq);
+        let mut replies = self.waiters.remove(&id).unwrap_or_default().into_iter();
+        if let Some(first) = replies.next() {
+            drop(first.send(Err(why(id.clone()))));
+        }
+        replies.for_each(|r| drop(r.send(Err(SendError::Stopped { id: id.clone() }))));
+        Ok(())
+    }
+
+    fn wait_for(&mut self, waiting: Waiting) {
+        // Prices change all the time; that is no news.
+        let news = self.waiting.as_ref().map(std::mem::discriminant) != Some(std::mem::discriminant(&waiting));
+        if news {
+            warn!(wallet = %self.key.address(), "{waiting}");
+        }
+        self.waiting = Some(waiting);
+    }
+
+    fn tell(&self, stopped: Option<KeyInUse>) {
+        let sent = self.open.values().filter(|e| e.sent.is_some()).count();
+        let status = Status { open: self.open.len(), sent, waiting: self.waiting.clone(), stopped };
+        self.publish.send_if_modified(|old| {
+            let changed = *old != status;
+            if changed {
+                *old = status;
+            }
+            changed
+        });
+    }
+
+    /// The wallet.
+    pub fn address(&self) -> Address {
+        self.key.address()
+    }
+}
