@@ -223,6 +223,11 @@ impl Client {
         self.nodes.probe().await
     }
 
+    /// What senders over this client write into their gas limits, if that is fixed.
+    pub(crate) fn tag(&self) -> Option<u8> {
+        self.nodes.settings.tag
+    }
+
     /// How many blocks must lie above one that counts.
     ///
     /// Where it is not configured: 0 on our own chain and on development chains (which make blocks only when a transaction
@@ -438,16 +443,18 @@ impl Client {
         Ok(Some(used))
     }
 
-    /// Runs a mined transaction's call again on the state of its block, for the reason of its failure.
-    pub async fn replay(&self, from: Address, to: Address, data: Bytes, block: u64) -> Revert {
+    /// Runs a mined transaction's call again on the state of its block, for the reason of its failure. Where the state is
+    /// gone, or the call succeeds now, there is no reason to be had.
+    pub async fn replay(&self, from: Address, to: Address, data: Bytes, block: u64) -> Result<Revert, Error> {
         let request = TransactionRequest::default().with_from(from).with_to(to).with_input(data);
         let answer = self.nodes.ask(|node| {
             let request = request.clone();
             async move { node.call(request).block(block.into()).await }
         });
         match answer.await {
-            Err(Error::Reverted(revert)) => revert,
-            _ => Revert::default(),
+            Err(Error::Reverted(revert)) => Ok(revert),
+            Err(error) if error.is_transient() => Err(error),
+            Ok(_) | Err(_) => Ok(Revert::default()),
         }
     }
 

@@ -1,9 +1,14 @@
 //! The hub and what it points to, as typed views.
 
-use crate::client::{Client, Error, Head};
+use crate::{
+    client::{Client, Error, Head},
+    gas::WorkGas,
+    sender::Sender,
+};
 use alloy::{
     primitives::{Address, B256, Bytes, U256},
-    sol_types::{Eip712Domain, SolCall},
+    rpc::types::Filter,
+    sol_types::{Eip712Domain, SolCall, SolEvent},
 };
 use bourse_protocol::{
     abi::{IAsset, IHub, IRegistry},
@@ -12,6 +17,10 @@ use bourse_protocol::{
     money::Nrlc,
     orders, signature,
 };
+
+/// In so many of the last blocks transactions are looked for, of which so many are asked what they used.
+const RECENT_BLOCKS: u64 = 500;
+const RECENT: usize = 5;
 
 /// The hub contract on one chain. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -174,6 +183,40 @@ impl Hub {
     /// The EIP-712 domain that orders for this hub are signed in.
     pub async fn domain(&self) -> Result<Eip712Domain, Error> {
         Ok(orders::domain(self.client.chain_id().await?, self.address))
+    }
+
+    /// Gas that a worker's calls for one task use here: the dearest of those that `own` has made, or else of the last
+    /// that anybody made, and never less than what was measured with our contracts.
+    pub async fn work_gas(&self, own: Option<&Sender>) -> Result<WorkGas, Error> {
+        let known = |gas: Option<u64>, measured: u64| gas.map(|gas| gas.max(measured));
+        let WorkGas { contribute, reveal } = WorkGas::MEASURED;
+        let (mut contributions, mut reveals) = (None, None);
+        if let Some(own) = own {
+            // A store that fails is only a reason to ask the chain.
+            contributions = known(own.gas_used::<IHub::contributeCall>(self.address).ok().flatten(), contribute);
+            reveals = known(own.gas_used::<IHub::revealCall>(self.address).ok().flatten(), reveal);
+        }
+        if contributions.is_none() {
+            contributions = known(self.recent_gas(IHub::TaskContribute::SIGNATURE_HASH).await?, contribute);
+        }
+        if reveals.is_none() {
+            reveals = known(self.recent_gas(IHub::TaskReveal::SIGNATURE_HASH).await?, reveal);
+        }
+        Ok(WorkGas { contribute: contributions.unwrap_or(contribute), reveal: reveals.unwrap_or(reveal) })
+    }
+
+    /// The most gas that one of the last transactions with this event used; `None` if there was none of late.
+    async fn recent_gas(&self, event: B256) -> Result<Option<u64>, Error> {
+        let newest = self.client.head().await?.number;
+        let filter = Filter::new().address(self.address).event_signature(event);
+        let logs = self.client.logs(&filter.from_block(newest.saturating_sub(RECENT_BLOCKS)).to_block(newest)).await?;
+        let mut hashes: Vec<B256> = logs.iter().rev().filter_map(|log| log.transaction_hash).collect();
+        hashes.dedup();
+        let mut most = None;
+        for hash in hashes.into_iter().take(RECENT) {
+            most = most.max(self.client.receipt(hash).await?.map(|receipt| receipt.gas_used));
+        }
+        Ok(most)
     }
 
     /// Calls any view of the hub.

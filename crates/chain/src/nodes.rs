@@ -39,6 +39,8 @@ pub struct Settings {
     pub depth: Option<u64>,
     /// From when on a node does badly.
     pub limits: Limits,
+    /// What senders write into their gas limits to be recognised; unknown: a random one, kept in their store.
+    pub tag: Option<u8>,
 }
 
 impl Settings {
@@ -51,12 +53,13 @@ impl Settings {
             probe: Duration::from_secs(2),
             depth: Some(0),
             limits,
+            tag: Some(0),
         }
     }
 
     /// For nodes on this machine.
     pub fn local() -> Self {
-        Self { poll: Duration::from_millis(100), depth: None, ..Self::embedded() }
+        Self { poll: Duration::from_millis(100), depth: None, tag: None, ..Self::embedded() }
     }
 
     /// For nodes elsewhere.

@@ -1,17 +1,12 @@
 //! What must be true before a worker takes work: a pool, a deposit, ether for gas.
 
 use crate::{Error, context::Context};
-use bourse_chain::{GasPolicy, Hub};
+use bourse_chain::{GasPolicy, Hub, Sender, gas::Fees};
 use bourse_protocol::{
     Address, U256,
     money::Nrlc,
     replicate::{Cause, CauseCode},
 };
-
-/// Gas that a contribution and a reveal may take together: an estimate on the safe side. The published contracts use
-/// up to 431,000 for the contribution that decides a vote of ten and 94,000 for the first reveal (gas-baseline.md),
-/// and the sender asks for 150,000 of room on each.
-pub(crate) const GAS_FOR_A_TASK: u64 = 431_000 + 94_000 + 2 * 150_000;
 
 /// Ether that one task may cost at today's price, in wei, and what the wallet has.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +38,7 @@ pub(crate) async fn at_start(
     if !busy && deposit == Some(Nrlc::ZERO) && !pool.worker_stake_percent.is_zero() {
         return Err(Error::NoDeposit { wallet, percent: pool.worker_stake_percent });
     }
-    let ether = ether(hub, wallet, gas).await?;
+    let ether = ether(hub, wallet, gas, None).await?;
     let Ether { needed, have } = ether;
     match ether.suffices() {
         true => {}
@@ -58,7 +53,8 @@ pub(crate) async fn at_start(
 
 /// Whether the wallet can pay for one more task; the cause if it cannot.
 pub(crate) async fn gas_for_a_task(context: &Context) -> Result<Result<(), Cause>, bourse_chain::Error> {
-    let ether = ether(&context.hub, context.wallet, &context.config.gas).await?;
+    let own = Some(&context.sender);
+    let ether = ether(&context.hub, context.wallet, &context.config.gas, own).await?;
     Ok(match ether.suffices() {
         true => Ok(()),
         false => {
@@ -69,10 +65,16 @@ pub(crate) async fn gas_for_a_task(context: &Context) -> Result<Result<(), Cause
     })
 }
 
-async fn ether(hub: &Hub, wallet: Address, gas: &GasPolicy) -> Result<Ether, bourse_chain::Error> {
-    let (base, tip) = hub.client.fees().await?;
+/// What contribute and reveal take here, from what such calls have used of late.
+async fn ether(
+    hub: &Hub,
+    wallet: Address,
+    gas: &GasPolicy,
+    own: Option<&Sender>,
+) -> Result<Ether, bourse_chain::Error> {
     // Over the cap the sender waits, and pays at most the cap in the end.
-    let price = gas.fees(base, tip).map_or(gas.cap, |fees| fees.max_fee);
-    let needed = U256::from(GAS_FOR_A_TASK) * U256::from(price);
+    let at_most = Fees { max_fee: gas.cap, tip: gas.cap };
+    let fees = gas.offer(hub.client.price().await?).unwrap_or(at_most);
+    let needed = hub.work_gas(own).await?.needed(fees);
     Ok(Ether { needed, have: hub.client.balance(wallet).await? })
 }

@@ -135,6 +135,9 @@ pub enum Error {
     /// The chain could not be read.
     #[error(transparent)]
     Chain(#[from] bourse_chain::Error),
+    /// Another process sends from the worker's key.
+    #[error(transparent)]
+    KeyInUse(#[from] bourse_chain::KeyInUse),
     /// A defect of this program.
     #[error("the worker crashed: {0}; please report it, and start it again: it goes on where it was")]
     Crashed(String),

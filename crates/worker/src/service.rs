@@ -126,10 +126,7 @@ impl Service {
         let stop = shutdown.child_token();
         let mut roots = JoinSet::new();
         let (lane, link, token) = (self.lane, self.link, stop.clone());
-        roots.spawn(async move {
-            lane.run(token).await;
-            Ok(())
-        });
+        roots.spawn(async move { lane.work(token).await.map_err(Into::into) });
         let token = stop.clone();
         roots.spawn(async move { link.run(network, token).await });
         let bells = BTreeMap::new();

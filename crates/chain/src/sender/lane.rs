@@ -47,10 +47,8 @@ const FOREIGN: usize = 2;
 const FOREIGN_WAIT: Duration = Duration::from_secs(60);
 /// Blocks above a transaction after which it is no longer watched.
 const WATCHED: u64 = 64;
-/// The longest pause while the chain cannot be read.
+/// The longest pause while the chain cannot be read, or while what is done is only watched.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// A sender that only watches what is done looks this many times less often.
-const AT_EASE: u32 = 5;
 /// The name of a transaction that does nothing but use a nonce.
 const FILL: &str = "(fill)";
 
@@ -182,23 +180,29 @@ impl SenderLoop {
 
     /// Runs until `shutdown`. What waits then goes on after a restart. Ends by itself if another process sends from the
     /// same key and this one has to give way: see [`super::Sender::key_in_use`].
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub async fn run(self, shutdown: CancellationToken) {
+        // Who asks for something is told.
+        drop(self.work(shutdown).await);
+    }
+
+    /// The same, and an error if this one had to give way: its process should stop.
+    pub async fn work(mut self, shutdown: CancellationToken) -> Result<(), KeyInUse> {
         let mut pause = self.client.poll_interval();
         while let Err(error) = self.load() {
             warn!(%error, "cannot read the store; transactions wait");
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => return Ok(()),
                 () = tokio::time::sleep(LONGEST_PAUSE) => {}
             }
         }
         loop {
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => return Ok(()),
                 command = self.inbox.recv() => match command {
                     Some(command) => self.accept(command),
-                    None => return,
+                    None => return Ok(()),
                 },
                 () = tokio::time::sleep(pause), if self.busy() => {}
             }
@@ -208,16 +212,17 @@ impl SenderLoop {
             }
             let round = tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => return Ok(()),
                 round = Box::pin(self.round()) => round,
             };
             let usual = self.client.poll_interval();
             pause = match round {
-                Ok(()) if self.open.is_empty() => usual * AT_EASE,
+                Ok(()) if self.open.is_empty() => (pause * 2).clamp(usual, LONGEST_PAUSE),
                 Ok(()) => usual,
                 Err(Trouble::KeyInUse(reason)) => {
                     tracing::error!("{reason}");
-                    return self.tell(Some(reason));
+                    self.tell(Some(reason.clone()));
+                    return Err(reason);
                 }
                 Err(Trouble::Chain(error)) => {
                     // A block that went away is no reason to wait.
@@ -237,7 +242,8 @@ impl SenderLoop {
     }
 
     fn load(&mut self) -> Result<(), journal::Error> {
-        self.tag = store::prepare(&self.journal)?;
+        let kept = store::prepare(&self.journal)?;
+        self.tag = self.client.tag().unwrap_or(kept);
         let wallet = self.key.address();
         for row in store::load(&self.journal, wallet)? {
             self.adopt(row);
@@ -280,6 +286,8 @@ impl SenderLoop {
         }
         if self.open.is_empty() {
             self.waiting = None;
+            // One after the other, two processes may use one key: such as who funds a wallet and who works with it.
+            self.expected = None;
             return Ok(());
         }
         let nonce = match self.seen {
@@ -379,7 +387,7 @@ impl SenderLoop {
             }),
             (false, Some(to)) => {
                 let data = entry.intent.data.clone();
-                store::Outcome::Failed(self.client.replay(self.key.address(), to, data, block).await)
+                store::Outcome::Failed(self.client.replay(self.key.address(), to, data, block).await?)
             }
             (false, None) => store::Outcome::Failed(Revert::default()),
         };
@@ -467,7 +475,8 @@ impl SenderLoop {
             }
             // Chosen alike by chance: what differs between the two decides from now on.
             std::cmp::Ordering::Equal => {
-                self.tag = ours.unwrap_or(hash).0[31] ^ ours.map_or(0, |h| h.0[30]);
+                self.tag = ours.unwrap_or(hash).0[31];
+                self.foreign.clear();
                 Ok(())
             }
             std::cmp::Ordering::Greater => {

@@ -74,6 +74,11 @@ impl Node {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 
+    /// How often the newest block was asked for since [`Node::asked`].
+    pub(crate) fn rounds(&self) -> usize {
+        self.asked.lock().unwrap().iter().filter(|method| *method == "eth_getBlockByNumber").count()
+    }
+
     async fn handle(&self, mut request: Value) -> Result<Value, TransportError> {
         let method = request["method"].as_str().unwrap_or_default().to_owned();
         self.asked.lock().unwrap().push(method.clone());

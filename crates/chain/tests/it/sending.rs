@@ -1,10 +1,16 @@
 //! One name, one transaction, whatever happens in between.
 
-use super::{Lane, World, journal};
-use bourse_chain::{GasPolicy, SendError, keys};
-use bourse_protocol::{Address, U256, abi::IRlc};
+use super::{
+    Lane, World,
+    faults::{Faults, Node, client, impatient},
+    journal,
+};
+use bourse_chain::{GasPolicy, Receipt, SendError, SenderStatus, Settings, Waiting, keys};
+use bourse_protocol::{Address, B256, U256, abi::IRlc};
+use bourse_service::journal::Journal;
 use serde_json::json;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 fn someone() -> Address {
     Address::with_last_byte(0x42)
@@ -124,10 +130,389 @@ async fn above_the_cap_it_waits_and_goes_on_by_itself() {
     tokio::pin!(paying);
     let early = tokio::time::timeout(Duration::from_millis(300), &mut paying).await;
     assert!(early.is_err(), "paid above the cap: {early:?}");
+    let waiting = lane.sender.status().waiting;
+    assert_eq!(waiting, Some(Waiting::OverCap { network: 2_000_000_000, cap: 1_900_000_000 }));
     assert_eq!(world.client.nonce(keys::test_key(0).address()).await.unwrap(), 0);
     // Empty blocks let the base fee fall by an eighth each.
     world.rpc("anvil_mine", json!(["0x3"])).await;
     let receipt = paying.await.unwrap();
     assert!(receipt.fee <= U256::from(receipt.gas_used) * U256::from(policy.cap));
+    lane.close().await;
+}
+
+/// A payment that goes on beside the test.
+fn paying(lane: &Lane, id: &'static str) -> JoinSet<Result<Receipt, SendError>> {
+    let (sender, mut jobs) = (lane.sender.clone(), JoinSet::new());
+    jobs.spawn(async move { sender.pay(id, someone(), U256::from(5)).await });
+    jobs
+}
+
+async fn outcome(jobs: &mut JoinSet<Result<Receipt, SendError>>) -> Result<Receipt, SendError> {
+    jobs.join_next().await.unwrap().unwrap()
+}
+
+/// Waits until the sender says so.
+async fn until(lane: &Lane, ready: impl Fn(&SenderStatus) -> bool) -> SenderStatus {
+    lane.sender.watch().wait_for(ready).await.unwrap().clone()
+}
+
+/// Waits until the chain is so.
+async fn eventually(what: &str, ready: impl AsyncFn() -> bool) {
+    for _ in 0..2_000 {
+        if ready().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
+fn attempts(journal: &Journal) -> Vec<B256> {
+    let read = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+    journal
+        .read(|c| c.prepare("SELECT hash FROM chain_attempt ORDER BY rowid")?.query_map([], read)?.collect())
+        .map(|all: Vec<String>| all.iter().map(|hash| hash.parse().unwrap()).collect())
+        .unwrap()
+}
+
+/// Settings where only the test's clock goes on: a node that takes long is no fault.
+fn patient() -> Settings {
+    Settings { timeout: Duration::from_secs(1_000_000), ..Settings::embedded() }
+}
+
+#[tokio::test]
+async fn a_price_that_cannot_be_read_is_unknown_and_waits() {
+    let (world, journal) = (World::new(), journal());
+    let node = Node::of(&world.chain);
+    let client = client(&[&node], Settings::embedded());
+    let lane = Lane::open(&client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    node.spoil(Faults {
+        refuse: [("eth_maxPriorityFeePerGas", (-32603, "internal error"))].into(),
+        ..Default::default()
+    });
+    let mut jobs = paying(&lane, "gift");
+    let status = until(&lane, |s| s.waiting.is_some()).await;
+    assert!(
+        matches!(&status.waiting, Some(Waiting::PriceUnknown { error }) if error.contains("internal")),
+        "{status:?}"
+    );
+    assert_eq!((status.open, status.sent), (1, 0));
+    assert_eq!(world.client.nonce(keys::test_key(0).address()).await.unwrap(), 0);
+    node.heal();
+    outcome(&mut jobs).await.unwrap();
+    assert_eq!(until(&lane, |s| s.open == 0).await.waiting, None);
+    lane.close().await;
+}
+
+#[tokio::test]
+async fn a_silent_chain_is_waited_for_visibly() {
+    let (world, journal) = (World::new(), journal());
+    let node = Node::of(&world.chain);
+    let client = client(&[&node], impatient());
+    let lane = Lane::open(&client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    node.spoil(Faults { silent: true, ..Default::default() });
+    let mut jobs = paying(&lane, "gift");
+    let status = until(&lane, |s| s.waiting.is_some()).await;
+    assert!(matches!(status.waiting, Some(Waiting::Unreachable { .. })), "{status:?}");
+    node.heal();
+    outcome(&mut jobs).await.unwrap();
+    lane.close().await;
+}
+
+#[tokio::test]
+async fn a_chain_without_base_fees_gets_transactions_of_the_first_type() {
+    let (world, journal) = (World::new(), journal());
+    let node = Node::of(&world.chain);
+    let client = client(&[&node], Settings::embedded());
+    let legacy = |gas_price| Faults { legacy: true, gas_price: Some(gas_price), ..Default::default() };
+    node.spoil(legacy(30_000_000_000));
+    let lane = Lane::open(&client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    let mut jobs = paying(&lane, "gift");
+    let waiting = until(&lane, |s| s.waiting.is_some()).await.waiting;
+    assert_eq!(waiting, Some(Waiting::OverCap { network: 30_000_000_000, cap: 22_000_000_000 }));
+    node.spoil(legacy(10_000_000_000));
+    // The price is read anew with every block.
+    world.rpc("evm_mine", json!([])).await;
+    let receipt = outcome(&mut jobs).await.unwrap();
+    let sent = world.rpc("eth_getTransactionByHash", json!([receipt.hash])).await;
+    assert_eq!((&sent["type"], &sent["gasPrice"]), (&json!("0x0"), &json!(format!("{:#x}", 13_000_000_000u64))));
+    lane.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_waits_too_long_gets_a_higher_fee_up_to_the_cap() {
+    let (world, journal) = (World::new(), journal());
+    world.rpc("evm_setAutomine", json!([false])).await;
+    let client = client(&[&Node::of(&world.chain)], patient());
+    let policy = GasPolicy { multiplier_percent: 130, cap: 3_300_000_000 };
+    let lane = Lane::open(&client, keys::test_key(0), &journal, policy).await;
+    let mut jobs = paying(&lane, "gift");
+    let started = tokio::time::Instant::now();
+    let status = until(&lane, |s| matches!(s.waiting, Some(Waiting::OverCap { .. }))).await;
+    assert_eq!((status.sent, attempts(&journal).len()), (1, 3), "bumped twice, then the cap");
+    assert!(started.elapsed() >= Duration::from_secs(90), "{:?}", started.elapsed());
+    world.rpc("evm_mine", json!([])).await;
+    let receipt = outcome(&mut jobs).await.unwrap();
+    assert!(receipt.fee <= U256::from(receipt.gas_used) * U256::from(policy.cap));
+    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::from(5));
+    lane.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nodes_forget_is_handed_in_again_while_running() {
+    let (world, journal) = (World::new(), journal());
+    let node = Node::of(&world.chain);
+    node.spoil(Faults { swallows: true, ..Default::default() });
+    let lane = Lane::open(&client(&[&node], patient()), keys::test_key(0), &journal, GasPolicy::default()).await;
+    let mut jobs = paying(&lane, "gift");
+    until(&lane, |s| s.sent == 1).await;
+    let hash = attempts(&journal)[0];
+    node.heal();
+    assert_eq!(outcome(&mut jobs).await.unwrap().hash, hash);
+    lane.close().await;
+}
+
+#[tokio::test]
+async fn what_a_reorg_throws_out_comes_back() {
+    let (world, journal) = (World::new(), journal());
+    let lane = Lane::open(&world.client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    let before = lane.sender.pay("gift", someone(), U256::from(5)).await.unwrap();
+    // Two empty blocks take the place of the one with the payment.
+    world.rpc("evm_mine", json!([])).await;
+    world.rpc("anvil_reorg", json!([2, []])).await;
+    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::ZERO);
+    eventually("paid again", async || world.client.balance(someone()).await.unwrap() == U256::from(5)).await;
+    let after = lane.sender.pay("gift", someone(), U256::from(5)).await.unwrap();
+    assert_eq!((after.hash, world.client.nonce(keys::test_key(0).address()).await.unwrap()), (before.hash, 1));
+    assert!(after.block > before.block);
+    lane.close().await;
+}
+
+#[tokio::test]
+async fn a_reorg_while_the_process_is_down_is_noticed_at_the_next_start() {
+    let (world, journal) = (World::new(), journal());
+    let lane = Lane::open(&world.client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    lane.sender.pay("gift", someone(), U256::from(5)).await.unwrap();
+    lane.close().await;
+    world.rpc("anvil_reorg", json!([1, []])).await;
+    let lane = Lane::open(&world.client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    eventually("paid again", async || world.client.balance(someone()).await.unwrap() == U256::from(5)).await;
+    lane.close().await;
+}
+
+#[tokio::test]
+async fn an_outcome_counts_when_it_is_deep_enough() {
+    let (world, journal) = (World::new(), journal());
+    let client = client(&[&Node::of(&world.chain)], Settings { depth: Some(2), ..Settings::embedded() });
+    let lane = Lane::open(&client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    let mut jobs = paying(&lane, "gift");
+    eventually("paid", async || world.client.balance(someone()).await.unwrap() == U256::from(5)).await;
+    world.rpc("evm_mine", json!([])).await;
+    // The block goes away before it counts; the payment does not.
+    world.rpc("anvil_reorg", json!([2, []])).await;
+    eventually("paid again", async || world.client.balance(someone()).await.unwrap() == U256::from(5)).await;
+    assert!(jobs.try_join_next().is_none());
+    world.rpc("anvil_mine", json!(["0x2"])).await;
+    let receipt = outcome(&mut jobs).await.unwrap();
+    assert!(receipt.block + 2 <= world.client.head().await.unwrap().number);
+    lane.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nonce_that_nobody_uses_is_filled() {
+    let (world, journal) = (World::new(), journal());
+    let client = client(&[&Node::of(&world.chain)], patient());
+    world.rpc("evm_setAutomine", json!([false])).await;
+    let lane = Lane::open(&client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    let (first, second) = (paying(&lane, "first"), paying(&lane, "second"));
+    until(&lane, |s| s.sent == 2).await;
+    lane.close().await;
+    drop((first, second));
+    // The first is lost, here and in the node.
+    world.rpc("anvil_dropTransaction", json!([attempts(&journal)[0]])).await;
+    journal.write(|t| t.execute("DELETE FROM chain_intent WHERE nonce = 0", [])).unwrap();
+    world.rpc("evm_setAutomine", json!([true])).await;
+    let lane = Lane::open(&client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    until(&lane, |s| s.open == 1).await;
+    until(&lane, |s| s.open == 0).await;
+    assert_eq!(world.client.nonce(keys::test_key(0).address()).await.unwrap(), 2);
+    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::from(5));
+    lane.close().await;
+}
+
+/// A transaction from the wallet that is none of ours.
+async fn foreign(world: &World, nonce: u64) {
+    let from = keys::test_key(0).address();
+    world.rpc("anvil_impersonateAccount", json!([from])).await;
+    let request =
+        json!([{ "from": from, "to": someone(), "value": "0x7", "nonce": format!("{nonce:#x}"), "gas": "0x5208" }]);
+    world.rpc("eth_sendTransaction", request).await;
+}
+
+#[tokio::test]
+async fn an_intent_whose_nonce_somebody_took_is_sent_again() {
+    let (world, journal) = (World::new(), journal());
+    world.rpc("evm_setAutomine", json!([false])).await;
+    let lane = Lane::open(&world.client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    let mut jobs = paying(&lane, "gift");
+    until(&lane, |s| s.sent == 1).await;
+    world.rpc("anvil_dropTransaction", json!([attempts(&journal)[0]])).await;
+    world.rpc("evm_setAutomine", json!([true])).await;
+    foreign(&world, 0).await;
+    outcome(&mut jobs).await.unwrap();
+    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::from(7 + 5));
+    assert_eq!((world.client.nonce(keys::test_key(0).address()).await.unwrap(), lane.sender.key_in_use()), (2, None));
+    lane.close().await;
+}
+
+/// A store whose senders have this tag.
+async fn tagged(client: &bourse_chain::Client, tag: u8) -> Journal {
+    let journal = journal();
+    let lane = Lane::open(client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    // Nothing has happened, so the first look makes the tables.
+    lane.close().await;
+    let make = "CREATE TABLE IF NOT EXISTS chain_tag (id INTEGER PRIMARY KEY CHECK (id = 0), tag INTEGER NOT NULL)";
+    journal.write(|t| t.execute_batch(make)).unwrap();
+    journal.write(|t| t.execute("INSERT OR REPLACE INTO chain_tag VALUES (0, ?1)", [tag])).unwrap();
+    journal
+}
+
+/// Two senders on one key that take the same nonces: the first has its transactions in the node first.
+async fn two_on_one_key(first: u8, second: u8) -> (World, [Lane; 2], Vec<Result<Receipt, SendError>>) {
+    let world = World::new();
+    let client = client(&[&Node::of(&world.chain)], Settings { tag: None, ..Settings::embedded() });
+    let (one, other) = (tagged(&client, first).await, tagged(&client, second).await);
+    let a = Lane::open(&client, keys::test_key(0), &one, GasPolicy::default()).await;
+    let b = Lane::open(&client, keys::test_key(0), &other, GasPolicy::default()).await;
+    // Both have looked at the start, when nothing waited in the node.
+    for (lane, id) in [(&a, "a"), (&b, "b")] {
+        lane.sender.pay(id, someone(), U256::from(5)).await.unwrap();
+    }
+    world.rpc("evm_setAutomine", json!([false])).await;
+    let mut jobs: Vec<_> = ["a 0", "a 1", "a 2"].map(|id| paying(&a, id)).into();
+    until(&a, |s| s.sent == 3).await;
+    jobs.extend(["b 0", "b 1", "b 2"].map(|id| paying(&b, id)));
+    until(&b, |s| s.sent == 3).await;
+    world.rpc("evm_mine", json!([])).await;
+    world.rpc("evm_setAutomine", json!([true])).await;
+    let mut outcomes = Vec::new();
+    for job in &mut jobs {
+        outcomes.push(outcome(job).await);
+    }
+    (world, [a, b], outcomes)
+}
+
+#[tokio::test]
+async fn of_two_processes_on_one_key_the_one_with_the_larger_tag_stops() {
+    let (_world, [a, b], outcomes) = two_on_one_key(1, 2).await;
+    let wallet = keys::test_key(0).address().to_string();
+    let (good, bad): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!((good.len(), bad.len()), (3, 3));
+    for error in bad.into_iter().map(Result::unwrap_err) {
+        assert!(matches!(error, SendError::KeyInUse(_)) && error.to_string().contains(&wallet), "{error}");
+    }
+    assert!(a.sender.key_in_use().is_none() && b.sender.key_in_use().is_some());
+    let later = b.sender.pay("later", someone(), U256::from(5)).await.unwrap_err();
+    assert!(matches!(later, SendError::KeyInUse(_)), "{later}");
+    a.sender.pay("later", someone(), U256::from(5)).await.unwrap();
+    a.close().await;
+    b.close().await;
+}
+
+#[tokio::test]
+async fn of_two_processes_on_one_key_the_one_with_the_smaller_tag_sends_again_what_it_lost() {
+    let (world, [a, b], outcomes) = two_on_one_key(2, 1).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert!(b.sender.key_in_use().is_none());
+    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::from(8 * 5));
+    a.close().await;
+    b.close().await;
+}
+
+#[tokio::test]
+async fn two_processes_may_use_a_key_one_after_the_other() {
+    let world = World::new();
+    let client = client(&[&Node::of(&world.chain)], Settings { tag: None, ..Settings::embedded() });
+    let lanes = [tagged(&client, 1).await, tagged(&client, 2).await];
+    let mut open = Vec::new();
+    for journal in &lanes {
+        open.push(Lane::open(&client, keys::test_key(0), journal, GasPolicy::default()).await);
+    }
+    for n in 0..4 {
+        for lane in &open {
+            lane.sender.pay(&format!("gift {n}"), someone(), U256::from(1)).await.unwrap();
+            // It has seen that nothing is left to do.
+            until(lane, |s| s.open == 0).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    for lane in open {
+        assert_eq!(lane.sender.key_in_use(), None);
+        lane.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn foreign_transactions_at_the_start_are_waited_for_and_then_refused() {
+    for gets_mined in [true, false] {
+        let (world, journal) = (World::new(), journal());
+        world.rpc("evm_setAutomine", json!([false])).await;
+        foreign(&world, 0).await;
+        let client = client(&[&Node::of(&world.chain)], patient());
+        let lane = Lane::open(&client, keys::test_key(0), &journal, GasPolicy::default()).await;
+        let mut jobs = paying(&lane, "gift");
+        let status = until(&lane, |s| s.waiting.is_some()).await;
+        assert_eq!(status.waiting, Some(Waiting::Foreign { count: 1 }));
+        if gets_mined {
+            world.rpc("evm_setAutomine", json!([true])).await;
+            world.rpc("evm_mine", json!([])).await;
+            outcome(&mut jobs).await.unwrap();
+        } else {
+            let error = outcome(&mut jobs).await.unwrap_err();
+            assert!(matches!(error, SendError::KeyInUse(_)), "{error}");
+        }
+        lane.close().await;
+    }
+}
+
+#[tokio::test]
+async fn while_no_block_comes_only_the_newest_block_is_asked_for() {
+    let (world, journal) = (World::new(), journal());
+    world.rpc("evm_setAutomine", json!([false])).await;
+    let node = Node::of(&world.chain);
+    let lane =
+        Lane::open(&client(&[&node], Settings::embedded()), keys::test_key(0), &journal, GasPolicy::default()).await;
+    let mut jobs: Vec<_> = ["one", "two", "three"].map(|id| paying(&lane, id)).into();
+    until(&lane, |s| s.sent == 3).await;
+    node.asked();
+    let mut asked = Vec::new();
+    eventually("ten rounds", async || {
+        tokio::task::yield_now().await;
+        node.rounds() >= 10
+    })
+    .await;
+    asked.extend(node.asked());
+    asked.dedup();
+    assert_eq!(asked, ["eth_getBlockByNumber"]);
+    world.rpc("evm_mine", json!([])).await;
+    for job in &mut jobs {
+        outcome(job).await.unwrap();
+    }
+    let asked = node.asked();
+    let count = |method: &str| asked.iter().filter(|m| *m == method).count();
+    assert_eq!((count("eth_getTransactionCount"), count("eth_getTransactionReceipt")), (1, 3), "{asked:?}");
+    lane.close().await;
+}
+
+#[tokio::test]
+async fn the_gas_that_calls_used_is_remembered() {
+    let (world, journal) = (World::new(), journal());
+    let lane = Lane::open(&world.client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    let code = bourse_chain::artifacts::Contract::Rlc.creation_code();
+    let rlc = lane.sender.create("token", code).await.unwrap().created.unwrap();
+    assert_eq!(lane.sender.gas_used::<IRlc::transferCall>(rlc).unwrap(), None);
+    let call = IRlc::transferCall { to: someone(), value: U256::from(1) };
+    let receipt = lane.sender.send("give", rlc, &call).await.unwrap();
+    assert_eq!(lane.sender.gas_used::<IRlc::transferCall>(rlc).unwrap(), Some(receipt.gas_used));
     lane.close().await;
 }
