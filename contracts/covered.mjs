@@ -1,4 +1,5 @@
-// Checks that every function of the interfaces has an example and a fuzz test: node covered.mjs [table]
+// Checks that every function of the interfaces has an example and a fuzz test, and that docs/reference/contracts.md names every
+// function, event and error: node covered.mjs [table]
 // A test counts for a function when it, or a helper that it calls, names it on a contract that has it. `table` prints who tests what.
 import { readFileSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -34,8 +35,12 @@ const tests = parsed
 
 const missing = [];
 let count = 0;
+const page = readFileSync(join(here, "..", "docs", "reference", "contracts.md"), "utf8");
 for (const [whom, contracts, names] of GROUPS) {
-  for (const name of abiOf(contracts)) {
+  for (const name of abiOf(contracts, ["function", "event", "error"])) {
+    if (!new RegExp(`(?<!\\w)${name}(?!\\w)`).test(page)) missing.push(`${whom} ${name}: not in docs/reference/contracts.md`);
+  }
+  for (const name of abiOf(contracts, ["function"])) {
     count += 1;
     const named = new RegExp(`(?<!\\w)(?:${names})\\.${name}\\b|"${name}\\(`);
     const of = tests.filter((t) => named.test(t.text));
@@ -47,13 +52,13 @@ for (const [whom, contracts, names] of GROUPS) {
   }
 }
 for (const line of missing) console.error(line);
-console.log(`${count} functions, ${missing.length} tests missing`);
+console.log(`${count} functions, ${missing.length} gaps`);
 process.exit(missing.length ? 1 : 0);
 
-function abiOf(contracts) {
+function abiOf(contracts, kinds) {
   const names = contracts.flatMap((c) =>
     JSON.parse(readFileSync(join(here, "artifacts", `${c}.json`), "utf8"))
-      .abi.filter((e) => e.type === "function")
+      .abi.filter((e) => kinds.includes(e.type))
       .map((e) => e.name),
   );
   return [...new Set(names)].sort();

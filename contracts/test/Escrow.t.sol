@@ -2,7 +2,7 @@
 pragma solidity ^0.8.28;
 
 import {Market} from "./base/Market.sol";
-import {FakeToken, Spender} from "./base/Actors.sol";
+import {FakeToken, Spender, QuietSpender} from "./base/Actors.sol";
 import {Vm} from "./base/Vm.sol";
 import {IHubEvents} from "../src/interfaces/IHubEvents.sol";
 import {IEscrow, IApprovalReceiver, IStakedToken} from "../src/interfaces/IEscrow.sol";
@@ -276,12 +276,23 @@ contract EscrowTest is Market {
         data = abi.encodeCall(RLC.transferFrom, (address(this), bob, 1));
         reason = abi.encodeWithSelector(RLC.ERC20InsufficientAllowance.selector, alice, 0, 1);
         reverts(alice, address(rlc), data, reason, "allowance");
-        data = abi.encodeCall(RLC.transfer, (address(0), 0));
-        reason = abi.encodeWithSelector(RLC.ERC20InvalidReceiver.selector, address(0));
-        reverts(alice, address(rlc), data, reason, "receiver");
-        data = abi.encodeCall(RLC.approve, (address(0), 0));
-        reason = abi.encodeWithSelector(RLC.ERC20InvalidSpender.selector, address(0));
-        reverts(alice, address(rlc), data, reason, "spender");
+        data = abi.encodeCall(RLC.approveAndCall, (bob, 1, ""));
+        reverts(alice, address(rlc), data, "", "a spender that is no contract");
+    }
+
+    /// As the published token does: a spender needs no answer, and the zero address is an address.
+    function test_rlc_asks_no_more_than_the_published_token() public {
+        QuietSpender quiet = new QuietSpender();
+        vm.prank(alice);
+        rlc.approveAndCall(address(quiet), 5, "x");
+        eq(quiet.called(), 5, "told");
+        eq(rlc.allowance(alice, address(quiet)), 5, "approved");
+        check(rlc.transfer(address(0), 3), "to zero");
+        eq(rlc.balanceOf(address(0)), 3, "kept there");
+        fund(alice, 4);
+        vm.prank(alice);
+        check(hub.withdrawTo(4, address(0)), "out to zero");
+        eq(rlc.balanceOf(address(0)), 7, "kept there");
     }
 
     function testFuzz_rlc_moves(uint256 a, uint256 b) public {
@@ -373,7 +384,7 @@ contract EscrowTest is Market {
         amount = uint96(bound(amount, 0, 1e15));
         rlc.transfer(alice, amount);
         vm.prank(alice);
-        check(rlc.approveAndCall(address(hub), amount, ""), "called");
+        rlc.approveAndCall(address(hub), amount, "");
         eq(hub.balanceOf(alice), amount, "deposited");
         eq(rlc.allowance(alice, address(hub)), 0, "used up");
         bytes memory direct = abi.encodeCall(IApprovalReceiver.receiveApproval, (alice, again, token, ""));

@@ -125,6 +125,26 @@ contract GuardsTest is Market {
         reverts(workers[9], address(hub), revealCall(taskid), "", "after others");
     }
 
+    /// Who copies the hash of others knows no digest, and when they reveal it, its seal does not fit: it is not paid.
+    function test_a_copied_answer_cannot_be_revealed() public {
+        bytes32 taskid = start(4);
+        bytes32[3] memory seals = [bytes32(0), resultSeal(workers[0], taskid, DIGEST), resultHash(taskid, DIGEST)];
+        contribute(workers[0], taskid, DIGEST);
+        bytes memory authorization = authorize(workers[1], taskid, address(0));
+        uint256 state = vm.snapshotState();
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.prank(workers[1]);
+            hub.contribute(taskid, resultHash(taskid, DIGEST), seals[i], address(0), "", authorization);
+            reverts(workers[1], address(hub), revealCall(taskid), "", "before the other");
+            reveal(workers[0], taskid, DIGEST);
+            reverts(workers[1], address(hub), revealCall(taskid), "", "after the other");
+            vm.warp(hub.viewTask(taskid).revealDeadline);
+            finalize(taskid);
+            eq(hub.balanceOf(workers[1]), RICH - STAKE, "the copy costs its stake");
+            vm.revertToState(state);
+        }
+    }
+
     function test_finalize_when_all_revealed_or_time_is_up() public {
         bytes32 taskid = start(4);
         contribute(workers[0], taskid, DIGEST);

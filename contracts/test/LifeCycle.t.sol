@@ -242,4 +242,28 @@ contract LifeCycleTest is Market {
         eq(hub.frozenOf(appOwner), 13e9, "locked");
         eq(hub.frozenOf(requester), 0, "requester");
     }
+
+    /// Though the requester has as much locked for another deal: the sponsor's money pays, in both ways to complete a task.
+    function test_a_sponsored_task_is_paid_by_its_sponsor() public {
+        makeDeal(1);
+        for (uint256 way = 0; way < 2; ++way) {
+            Orders memory o = orders(1);
+            sign(o);
+            vm.prank(datasetOwner);
+            bytes32 taskid = hub.initialize(hub.sponsorMatchOrders(o.app, o.dataset, o.pool, o.request), 0);
+            eq(hub.frozenOf(datasetOwner), 13e9, "locked");
+            if (way == 0) {
+                contribute(workers[0], taskid, DIGEST);
+                reveal(workers[0], taskid, DIGEST);
+                finalize(taskid);
+            } else {
+                bytes memory authorization = authorize(workers[0], taskid, address(0));
+                vm.prank(workers[0]);
+                hub.contributeAndFinalize(taskid, DIGEST, RESULTS, "", address(0), "", authorization);
+            }
+            eq(hub.frozenOf(datasetOwner), 0, "the sponsor has paid");
+            eq(hub.frozenOf(requester), 13e9, "the requester's other deal is not touched");
+        }
+        eq(stake(datasetOwner), RICH - 2 * 13e9 + 2 * 2e9, "twice, and got the dataset's price twice");
+    }
 }

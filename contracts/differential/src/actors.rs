@@ -94,6 +94,11 @@ impl Cast {
         machine.install(token, assemble(program.unwrap_or_default()), []);
     }
 
+    /// Replaces the token by one that has everybody's permission and no end.
+    pub fn endless_token(machine: &mut Machine, token: Address) {
+        machine.install(token, assemble(YES), []);
+    }
+
     /// Gives everybody ether, and the contracts among them their code.
     pub fn install(&self, machine: &mut Machine) {
         machine.fund(crate::deploy::OWNER, U256::from(10u64.pow(18)));
@@ -143,6 +148,11 @@ pub const OWNED: Address = place(10);
 /// Answers zero to everything: a group of nobody, a token that moves nothing.
 pub const REFUSER: Address = place(11);
 
+/// Contracts that answer a question about a signature, but not as a wallet does: too little, or more than four bytes.
+pub const ODD_WALLETS: [Address; 2] = [SHORT_GROUP, DIRTY_WALLET];
+/// A wallet that answers the right four bytes and others after them.
+pub const DIRTY_WALLET: Address = place(12);
+
 /// All contracts that can be named as a callback.
 pub const RECEIVERS: [Address; 6] = [RECEIVER, BOMB, INTRUDER, BROKEN_GROUP, BURNER, SILENT];
 /// All contracts that can be named as a restriction.
@@ -171,8 +181,12 @@ const PROGRAMS: &[(Address, &str)] = &[
          :read 04 CALLDATALOAD SLOAD 00 MSTORE 20 00 RETURN",
     ),
     (REFUSER, "20 00 RETURN"),
+    (DIRTY_WALLET, "1626ba7e000000000000000000000000000000000000000000000000000000ff 00 MSTORE 20 00 RETURN"),
 ];
 const ANSWER_SLOT_0: &str = "00 SLOAD 00 MSTORE 20 00 RETURN";
+
+/// Answers one, or true, to everything.
+const YES: &str = "01 00 MSTORE 20 00 RETURN";
 
 /// A wallet: its signature of a digest is the digest's complement (ERC-1271); it takes tokens (ERC-721) and approvals.
 const WALLET: &str = "00 CALLDATALOAD e0 SHR DUP1 1626ba7e EQ @signature JUMPI DUP1 8f4ffcb1 EQ @yes JUMPI 150b7a02 EQ @token JUMPI STOP \

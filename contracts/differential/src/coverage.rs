@@ -7,6 +7,7 @@ use crate::required;
 use alloy_primitives::{Bytes, keccak256};
 use alloy_sol_types::{Panic, Revert, SolError, SolValue};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Counts by name, for the published side and ours.
 pub type Counts = BTreeMap<String, [u64; 2]>;
@@ -161,6 +162,32 @@ impl Coverage {
         for (name, count) in &other.deviations {
             *self.deviations.entry(name).or_default() += count;
         }
+    }
+}
+
+impl fmt::Display for Coverage {
+    /// How often everything occurred, on the published side and on ours.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tables = [
+            ("functions, successes", &self.returned),
+            ("functions, refusals", &self.refused),
+            ("events", &self.emitted),
+            ("reasons of refusals", &self.reasons),
+            ("steps", &self.aims),
+        ];
+        for (title, counts) in tables {
+            writeln!(f, "{title} (published, ours)")?;
+            for (name, [published, ours]) in counts {
+                writeln!(f, "  {published:>9} {ours:>9}  {name}")?;
+            }
+        }
+        for (title, counts) in [("agreements with the Rust rules", &self.judged), ("deviations", &self.deviations)] {
+            writeln!(f, "{title}")?;
+            for (name, count) in counts {
+                writeln!(f, "  {count:>9}  {name}")?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -197,6 +197,11 @@ impl Machine {
         self.evm.ctx.block.number += U256::from(1);
     }
 
+    /// From now on this is another chain, as after a split.
+    pub fn set_chain(&mut self, id: u64) {
+        self.evm.ctx.cfg.chain_id = id;
+    }
+
     /// Creates a contract at the address that `creator` gives with this nonce.
     ///
     /// # Panics
@@ -211,7 +216,7 @@ impl Machine {
             kind: TxKind::Create,
             data: code,
             nonce,
-            chain_id: Some(CHAIN_ID),
+            chain_id: None,
             ..Default::default()
         };
         let done = self.evm.transact(transaction).expect("a creation without fees is valid");
@@ -346,7 +351,7 @@ fn transaction(call: &Call) -> TxEnv {
         kind: TxKind::Call(call.to),
         value: call.value,
         data: call.data.clone(),
-        chain_id: Some(CHAIN_ID),
+        chain_id: None,
         ..Default::default()
     }
 }

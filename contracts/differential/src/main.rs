@@ -28,9 +28,9 @@ struct Arguments {
     /// Go on after a failure.
     #[arg(long)]
     keep_going: bool,
-    /// Print every count.
+    /// Print no counts.
     #[arg(long)]
-    counts: bool,
+    quiet: bool,
 }
 
 fn main() -> ExitCode {
@@ -70,8 +70,8 @@ fn main() -> ExitCode {
         println!("the world with the penalty of 50 cannot be made");
         failed += 1;
     }
-    if arguments.counts {
-        print_counts(&coverage);
+    if !arguments.quiet {
+        print!("{coverage}");
     }
     let one = arguments.seed.is_some();
     for (side, name) in ["published", "ours"].into_iter().enumerate() {
@@ -116,29 +116,5 @@ fn print_trace(world: &World, trace: &Trace) {
     for step in steps {
         let call = &step.call;
         println!("    at {} {:?}: {} -> {} {}", step.at, step.aim, call.from, call.to, call.data);
-    }
-}
-
-fn print_counts(coverage: &Coverage) {
-    let tables = [
-        ("functions, successes", &coverage.returned),
-        ("functions, refusals", &coverage.refused),
-        ("events", &coverage.emitted),
-        ("reasons of refusals", &coverage.reasons),
-        ("steps", &coverage.aims),
-    ];
-    for (title, counts) in tables {
-        println!("{title} (published, ours)");
-        for (name, [published, ours]) in counts {
-            println!("  {published:>9} {ours:>9}  {name}");
-        }
-    }
-    println!("agreements with the Rust rules");
-    for (name, count) in &coverage.judged {
-        println!("  {count:>9}  {name}");
-    }
-    println!("deviations used");
-    for (name, count) in &coverage.deviations {
-        println!("  {count:>9}  {name}");
     }
 }

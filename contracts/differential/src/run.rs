@@ -5,7 +5,7 @@ use crate::bench::{Bench, Difference};
 use crate::calls::{bare, call};
 use crate::coverage::Coverage;
 use crate::life::{self, Estate, Life};
-use crate::machine::Call;
+use crate::machine::{CHAIN_ID, Call};
 use crate::referee::{Referee, Verdict};
 use crate::step::Step;
 use alloy_primitives::{Bytes, U256};
@@ -78,7 +78,7 @@ impl World {
         Ok(Self { bench, estate, rule, coverage })
     }
 
-    /// What cannot happen in a life: a token that says no, a hub that nobody configured.
+    /// What cannot happen in a life: a token that says no, one without end, a chain that splits, a hub that nobody configured.
     pub fn corners(&self, unconfigured: Bench) -> Result<Coverage, Box<Difference>> {
         let mut bench = self.bench.restart();
         let token = bench.system.rlc;
@@ -95,6 +95,23 @@ impl World {
             bench.play(&Step::new("a token that says no", Call::new(owner, hub, data)))?;
         }
         coverage.add(&bench.coverage);
+
+        let mut bench = self.bench.restart();
+        bench.machines(|machine| Cast::endless_token(machine, token));
+        let most = U256::from(u128::MAX >> 32);
+        for data in [call("deposit(uint256)", (most,)), call("depositFor(uint256,address)", (most, owner))] {
+            bench.play(&Step::new("more SRLC than an account holds", Call::new(owner, hub, data)).dry())?;
+        }
+        coverage.add(&bench.coverage);
+
+        let mut bench = self.bench.restart();
+        bench.machines(|machine| machine.set_chain(CHAIN_ID + 1));
+        let separator = || (hub, bare("eip712domain_separator()"));
+        bench.ask([separator(), (hub, bare("domain()"))])?;
+        let update = Step::new("a chain has split", Call::new(owner, hub, bare("updateDomainSeparator()")));
+        bench.play(&update.look([separator()]))?;
+        coverage.add(&bench.coverage);
+
         let mut bench = unconfigured;
         for data in [bare("updateDomainSeparator()"), bare("eip712domain_separator()"), bare("countCategory()")] {
             bench.play(&Step::new("an unconfigured hub", Call::new(owner, hub, data)))?;

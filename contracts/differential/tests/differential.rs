@@ -1,6 +1,7 @@
 //! Our contracts against the published ones. Needs `tools/install`, and says so when it has not run.
 //!
-//! The command `cargo run --release -p bourse-differential -- --seeds 1000` does the same at length.
+//! The command `cargo run --release -p bourse-differential -- --seeds 1000` does the same at length. Counts are left in
+//! `tmp/differential.txt` of the target folder.
 
 use bourse_differential::bench::Bench;
 use bourse_differential::coverage::Coverage;
@@ -16,6 +17,18 @@ fn world(bench: Result<Bench, bourse_differential::artifacts::Error>, penalty: P
     World::make(bench, penalty).unwrap_or_else(|difference| panic!("{difference}"))
 }
 
+/// For whoever wants to know how often everything occurred: ./test says where.
+fn report(coverage: &Coverage) {
+    let events = coverage.emitted.len();
+    let functions = coverage.returned.len();
+    let refusals = coverage.reasons.len();
+    let steps: u64 = coverage.aims.values().map(|[published, _]| published).sum();
+    let head =
+        format!("{SEEDS} lives, {steps} steps: {functions} functions, {events} events, {refusals} reasons of refusals");
+    let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/differential.txt");
+    std::fs::write(path, format!("{head}\n\n{coverage}")).unwrap();
+}
+
 fn live(world: &World, seed: u64) -> Result<Coverage, Box<Trace>> {
     world.live(seed, STEPS)
 }
@@ -28,6 +41,7 @@ fn ours_do_what_the_published_contracts_do() {
     for seed in 1..=SEEDS {
         coverage.add(&live(&world, seed).unwrap_or_else(|trace| panic!("{trace}")));
     }
+    report(&coverage);
     for side in 0..2 {
         assert_eq!(coverage.missing(side), Vec::<String>::new(), "side {side}");
     }

@@ -20,6 +20,11 @@ interface IApproveAndCallReceiver {
     function receiveApproval(address sender, uint256 amount, address token, bytes calldata data) external returns (bool);
 }
 
+/// The same as RLC's `approveAndCall` asks it: no answer is wanted, and old spenders give none.
+interface IApprovalListener {
+    function receiveApproval(address sender, uint256 amount, address token, bytes calldata data) external;
+}
+
 /// ERC-1271: a contract that vouches for signatures.
 interface IERC1271 {
     function isValidSignature(bytes32 hash, bytes calldata signature) external view returns (bytes4);

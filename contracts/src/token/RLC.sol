@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.28;
 
-import {IERC20, IApproveAndCallReceiver} from "../interfaces/External.sol";
+import {IERC20, IApprovalListener} from "../interfaces/External.sol";
 
 /// @title RLC for chains that have none: a plain ERC-20 with nine decimals
-/// @notice The whole supply, 87,000,000 RLC, belongs to the deployer at first. Nobody can mint, freeze or burn.
+/// @notice The whole supply, 87,000,000 RLC, belongs to the deployer at first. Nobody can mint or freeze. Moves what the published token
+/// moves, to the zero address too; the supply says 87,000,000 nevertheless.
 contract RLC is IERC20 {
     error ERC20InsufficientBalance(address sender, uint256 balance, uint256 needed);
     error ERC20InsufficientAllowance(address spender, uint256 allowance, uint256 needed);
-    error ERC20InvalidReceiver(address receiver);
-    error ERC20InvalidSpender(address spender);
 
     string public constant name = "iExec Network Token";
     string public constant symbol = "RLC";
@@ -64,21 +63,18 @@ contract RLC is IERC20 {
         return true;
     }
 
-    /// @notice Approves and tells the spender in the same transaction; the spender's refusal undoes both.
-    function approveAndCall(address spender, uint256 value, bytes calldata data) external returns (bool) {
+    /// @notice Approves and tells the spender in the same transaction; the spender refuses by reverting, which undoes both.
+    function approveAndCall(address spender, uint256 value, bytes calldata data) external {
         _approve(spender, value);
-        IApproveAndCallReceiver(spender).receiveApproval(msg.sender, value, address(this), data);
-        return true;
+        IApprovalListener(spender).receiveApproval(msg.sender, value, address(this), data);
     }
 
     function _approve(address spender, uint256 value) private {
-        if (spender == address(0)) revert ERC20InvalidSpender(spender);
         _allowances[msg.sender][spender].value = value;
         emit Approval(msg.sender, spender, value);
     }
 
     function _transfer(address from, address to, uint256 value) private {
-        if (to == address(0)) revert ERC20InvalidReceiver(to);
         Amount storage balance = _balances[from];
         uint256 held = balance.value;
         if (value > held) revert ERC20InsufficientBalance(from, held, value);

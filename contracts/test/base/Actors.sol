@@ -124,6 +124,15 @@ contract Spender {
     }
 }
 
+/// A spender of the first days: answers nothing.
+contract QuietSpender {
+    uint256 public called;
+
+    function receiveApproval(address, uint256 amount, address, bytes calldata) external {
+        called = amount;
+    }
+}
+
 /// Receives ERC-721 tokens, or not.
 contract TokenHolder {
     bytes4 private immutable _answer;

@@ -2,7 +2,7 @@
 
 use super::matching::arguments;
 use super::{Life, owner_of};
-use crate::actors::STRANGER;
+use crate::actors::{self, STRANGER};
 use crate::bench::Bench;
 use crate::calls::call;
 use crate::step::{self, Step};
@@ -212,7 +212,11 @@ impl Life {
             2 => Bytes::from(vec![3; 65]),
             _ => actor.sign(digest),
         };
-        let account = if self.chance(15) { Address::ZERO } else { actor.address };
+        let account = match self.rng.random_range(0..20) {
+            0..3 => Address::ZERO,
+            3 => self.pick(&actors::ODD_WALLETS).unwrap_or_default(),
+            _ => actor.address,
+        };
         let hashes = self.hashes.clone();
         let known = self.pick(&hashes).unwrap_or(digest);
         let from = actor.address;
