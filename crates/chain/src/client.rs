@@ -241,8 +241,10 @@ impl Client {
             Err(error) if error.is_unknown_method() => String::new(),
             Err(error) => return Err(error),
         };
-        let embedded = version.starts_with("devchain/") || self.chain_id().await? == 31337;
-        Ok(*self.nodes.depth.get_or_init(|| u64::from(!embedded)))
+        // These make no block until a transaction comes, whatever the id of their chain.
+        let on_demand = ["devchain/", "anvil/", "HardhatNetwork/"].iter().any(|name| version.starts_with(name));
+        let on_demand = on_demand || self.chain_id().await? == 31337;
+        Ok(*self.nodes.depth.get_or_init(|| u64::from(!on_demand)))
     }
 
     /// The chain's id.
