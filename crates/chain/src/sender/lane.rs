@@ -210,15 +210,20 @@ impl SenderLoop {
             while let Ok(command) = self.inbox.try_recv() {
                 self.accept(command);
             }
+            let had_work = !self.open.is_empty();
             let round = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 round = Box::pin(self.round()) => round,
             };
             let usual = self.client.poll_interval();
+            if self.open.is_empty() {
+                // One after the other, two processes may use one key: such as who funds a wallet and who works with it.
+                self.expected = None;
+            }
             pause = match round {
-                Ok(()) if self.open.is_empty() => (pause * 2).clamp(usual, LONGEST_PAUSE),
-                Ok(()) => usual,
+                Ok(()) if had_work => usual,
+                Ok(()) => (pause * 2).clamp(usual, LONGEST_PAUSE),
                 Err(Trouble::KeyInUse(reason)) => {
                     tracing::error!("{reason}");
                     self.tell(Some(reason.clone()));
@@ -286,8 +291,6 @@ impl SenderLoop {
         }
         if self.open.is_empty() {
             self.waiting = None;
-            // One after the other, two processes may use one key: such as who funds a wallet and who works with it.
-            self.expected = None;
             return Ok(());
         }
         let nonce = match self.seen {
@@ -497,7 +500,9 @@ impl SenderLoop {
     async fn hand_in_again(&mut self, header: &Header, nonce: u64) -> Result<(), Trouble> {
         self.fill_hole(header, nonce).await?;
         let now = Instant::now();
-        let due = |sent: &Sent| sent.handed_in.is_none_or(|at| now - at >= REBROADCAST) && sent.nonce >= nonce;
+        // What was in a block and is in none any more is handed in at once.
+        let late = |sent: &Sent| sent.block.is_some() || sent.handed_in.is_none_or(|at| now - at >= REBROADCAST);
+        let due = |sent: &Sent| sent.nonce >= nonce && late(sent);
         let mut stale: Vec<(u64, u64)> = self
             .open
             .iter()
@@ -511,7 +516,7 @@ impl SenderLoop {
             let Some(entry) = self.open.get_mut(&seq) else { continue };
             let Some(sent) = entry.sent.as_mut() else { continue };
             let Some(last) = sent.attempts.last() else { continue };
-            sent.handed_in = Some(now);
+            (sent.handed_in, sent.block) = (Some(now), None);
             let (id, raw) = (entry.intent.id.clone(), last.raw.clone());
             self.broadcast(&id, &raw).await?;
         }

@@ -443,7 +443,6 @@ async fn two_processes_may_use_a_key_one_after_the_other() {
             lane.sender.pay(&format!("gift {n}"), someone(), U256::from(1)).await.unwrap();
             // It has seen that nothing is left to do.
             until(lane, |s| s.open == 0).await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
     for lane in open {
