@@ -1,7 +1,7 @@
 //! What must hold, looked at after every block and at the end.
 
 use crate::{
-    market::{Bought, FIRST_WORKER, Market, OWNER, key},
+    market::{Bought, FIRST_WORKER, Market, key},
     machine::right_digest,
     node::Earth,
     tally::Fault,
@@ -44,7 +44,6 @@ pub(crate) struct Verdict {
 pub(crate) struct Judge {
     market: Arc<Market>,
     workers: u32,
-    supply: U256,
     tasks: BTreeMap<TaskId, Bought>,
     open: BTreeSet<TaskId>,
     height: u64,
@@ -54,12 +53,10 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    pub(crate) async fn new(market: Arc<Market>, workers: u32) -> Self {
-        let supply = market.hub.view(&IHub::totalSupplyCall {}).await.expect("the hub answers");
+    pub(crate) fn new(market: Arc<Market>, workers: u32) -> Self {
         Self {
             market,
             workers,
-            supply,
             tasks: BTreeMap::new(),
             open: BTreeSet::new(),
             height: 0,
@@ -108,7 +105,7 @@ impl Judge {
     }
 
     async fn money_is_conserved(&mut self) {
-        let hub = &self.market.hub;
+        let hub = self.market.hub.clone();
         let held = hub.client.call(self.market.rlc, &IRlc::balanceOfCall { account: hub.address }).await;
         let held = held.expect("the token answers");
         let supply = hub.view(&IHub::totalSupplyCall {}).await.expect("the hub answers");
@@ -142,12 +139,14 @@ impl Judge {
     async fn paid(&mut self, task: &ChainTask) {
         let bought = self.tasks[&task.id].clone();
         let right = result_hash(task.id, right_digest(task.id));
+        // Scores have moved since: the doubt is in favour of what was paid.
         let mut votes = Votes::default();
         let mut revealed = 0;
         for worker in &task.contributors {
             let vote = self.market.hub.contribution(task.id, *worker).await.expect("the hub answers");
             if matches!(vote.status, ContributionStatus::Contributed | ContributionStatus::Proved) {
-                votes.add(vote.result_hash, vote.weight);
+                let (least, greatest) = vote.weight_range();
+                votes.add(vote.result_hash, if vote.result_hash == task.consensus { greatest } else { least });
             }
             revealed += u64::from(vote.status == ContributionStatus::Proved);
             let silent = vote.status == ContributionStatus::Contributed && vote.result_hash == task.consensus;
@@ -179,15 +178,14 @@ impl Judge {
 
     /// The whole.
     pub(crate) fn verdict(mut self, plan: Plan, faults: BTreeMap<Fault, u64>, chance: [u8; 32]) -> Verdict {
-        if plan.climate == Climate::Mild {
-            if self.verdict.refunded > 0 {
+        if plan.climate == Climate::Mild && self.verdict.refunded > 0 {
+            {
                 let text = format!("{} tasks were refunded though all faults were short", self.verdict.refunded);
                 self.complain(text);
             }
         }
         // Chance is drawn in the order of events: the next draw is the same only if all were.
         self.trace.extend(chance);
-        let _ = OWNER;
         Verdict {
             seed: plan.seed,
             tasks: self.tasks.len() as u64,

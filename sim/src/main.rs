@@ -125,6 +125,8 @@ fn many(options: &Options) -> ExitCode {
     let cpu = cpu_seconds() - cpu;
     println!("{:.1} s, {cpu:.1} CPU seconds, {:.0} tasks per CPU second", began.elapsed().as_secs_f64(), tasks as f64 / cpu.max(0.01));
     let bad: Vec<_> = verdicts.iter().filter(|v| !v.violations.is_empty()).collect();
+    let traces: String = verdicts.iter().map(|v| v.trace.as_str()).collect();
+    println!("trace {}", bourse_chain::alloy::primitives::keccak256(traces));
     for verdict in &bad {
         println!("seed {}: {}", verdict.seed, verdict.violations.join("; "));
     }

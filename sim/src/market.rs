@@ -68,7 +68,7 @@ impl Market {
             let journal = Journal::in_memory(&[sender::SCHEMA]).expect("memory is there");
             let opened = Sender::open(client.clone(), key(n), journal, GasPolicy::default()).await;
             let (sender, lane) = opened.expect("the chain answers");
-            loops.spawn(async move { drop(lane.run(CancellationToken::new()).await) });
+            loops.spawn(async move { lane.run(CancellationToken::new()).await });
             senders.push(sender);
         }
         let deployed = deploy::deploy(&client, &senders[0], deploy::Options::default(), |_| ()).await;

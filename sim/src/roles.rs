@@ -133,7 +133,7 @@ async fn scheduler_life(stage: Stage, life: Life, journal: Journal) {
     let door = service.door();
     parts.spawn(pipe::serve(stage.place.listen(), door));
     let token = stop.clone();
-    parts.spawn(async move { drop(lane.run(token).await) });
+    parts.spawn(async move { lane.run(token).await });
     parts.spawn(async move {
         if let Err(error) = service.work(stop).await {
             tracing::info!(%error, "the scheduler stops");

@@ -1,12 +1,12 @@
 //! One run: a seed becomes a world with its faults, the world runs to its end, the judge looks at it after every block.
 
 use crate::{
-    chain::{BEGINNING, Ground, number},
+    chain::{BEGINNING, Ground},
     chance::Chance,
     judge::{Judge, Verdict},
     life::Life,
     machine::{Character, Store},
-    market::{Bought, FIRST_WORKER, Market, REQUESTERS, key},
+    market::{Bought, FIRST_WORKER, Market, key},
     node::{Earth, Mood, Node, State},
     pipe::{Address as Place, Sky, Weather},
     roles::{self, Fate, Person, Stage},
@@ -118,7 +118,7 @@ impl World {
             settings,
             calm: CancellationToken::new(),
         };
-        let judge = Judge::new(market.clone(), plan.workers).await;
+        let judge = Judge::new(market.clone(), plan.workers);
         Self { plan, earth, chance, tally, weather, market, stage, judge }
     }
 
@@ -292,6 +292,4 @@ async fn shop(
         }
         sleep(Duration::from_millis(chance.within(0..=2 * SEASON * 1000 * size / plan.tasks))).await;
     }
-    let _ = REQUESTERS;
-    let _ = number;
 }

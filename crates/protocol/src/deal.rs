@@ -209,11 +209,17 @@ pub struct Contribution {
     pub result_hash: B256,
     /// The vote, bound to the worker.
     pub result_seal: B256,
-    /// What it counts for: see [`crate::consensus::weight`].
-    pub weight: U256,
+    /// The logarithm of the consensus weight that it had when it was made: poco.md §8.
+    pub reward_weight: U256,
 }
 
 impl Contribution {
+    /// The least and the greatest consensus weight that it can have had.
+    pub fn weight_range(&self) -> (U256, U256) {
+        let log = self.reward_weight.saturating_to::<usize>().clamp(1, 254);
+        (U256::from(1) << log, (U256::from(2) << log) - U256::from(1))
+    }
+
     /// Reads the contract's struct; `None` if the status is unknown to this version.
     pub fn read(c: abi::Contribution) -> Option<Self> {
         let status = match c.status {
@@ -223,7 +229,7 @@ impl Contribution {
             3 => ContributionStatus::Rejected,
             _ => return None,
         };
-        Some(Self { status, result_hash: c.resultHash, result_seal: c.resultSeal, weight: c.weight })
+        Some(Self { status, result_hash: c.resultHash, result_seal: c.resultSeal, reward_weight: c.weight })
     }
 }
 

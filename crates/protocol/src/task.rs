@@ -156,7 +156,10 @@ fn needs_worker(view: &View<'_>) -> bool {
     }
     let voted = |worker| view.votes.iter().any(|v| v.worker == worker);
     let pending = view.parts.iter().filter(|p| p.status.may_still_contribute() && !p.late && !voted(p.worker));
-    votes.needs_more(pending.map(|p| p.weight), view.trust)
+    let mut weights = pending.map(|p| p.weight).peekable();
+    // Without consensus on chain and with nobody at work, one more is needed whatever the weights seem to be: they are
+    // estimates, since scores move between a contribution and now.
+    weights.peek().is_none() || votes.needs_more(weights, view.trust)
 }
 
 fn reveal_steps(view: &View<'_>) -> Vec<Step> {
@@ -309,6 +312,14 @@ mod tests {
             parts.push(part(parts.len() as u8, Status::Created));
         }
         assert_eq!(parts.len(), 5, "one liar and four honest");
+    }
+
+    #[test]
+    fn without_consensus_and_with_nobody_at_work_one_more_is_needed() {
+        let active = task(TaskStatus::Active);
+        let votes = [0, 1, 2].map(|n| vote(n, ContributionStatus::Contributed, GOOD));
+        let parts = [0, 1, 2].map(|n| part(n, Status::Contributed));
+        assert_eq!(steps(&view(1, &active, &votes, &parts)), [Step::AddWorker], "the weights were overestimated");
     }
 
     #[test]

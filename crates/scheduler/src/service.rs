@@ -17,6 +17,7 @@ use bourse_chain::{
 use bourse_protocol::{
     Address, U256,
     abi::IHub,
+    consensus,
     deal::{Deal, ResultLink, TaskStatus},
     ids::{self, TaskId},
     link::{Assignment, ToWorker, Welcome},
@@ -624,16 +625,16 @@ async fn send(
 
 /// Everything about a task that a decision rests on.
 async fn facts(hub: &Hub, id: TaskId) -> Result<Facts, bourse_chain::Error> {
+    // All of it at one block: a decision never mixes two.
+    let hub = hub.at(hub.client.head().await?);
     let task = hub.task(id).await?;
     let mut votes = Vec::with_capacity(task.contributors.len());
     for worker in &task.contributors {
         let contribution = hub.contribution(id, *worker).await?;
-        votes.push(Vote {
-            worker: *worker,
-            status: contribution.status,
-            hash: contribution.result_hash,
-            weight: contribution.weight,
-        });
+        // The score may have moved since; the contribution itself says within which bounds it was.
+        let (least, greatest) = contribution.weight_range();
+        let weight = consensus::weight(hub.score(*worker).await?).clamp(least, greatest);
+        votes.push(Vote { worker: *worker, status: contribution.status, hash: contribution.result_hash, weight });
     }
     Ok(Facts { task, votes })
 }

@@ -11,7 +11,9 @@ use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync};
 use bourse_protocol::{
     Address, B256,
     ids::TaskId,
-    link::{self, Backoff, Capabilities, Frame, Greeting, Heard, Login, Resume, Session, ToScheduler, ToWorker, Welcome},
+    link::{
+        self, Backoff, Capabilities, Frame, Greeting, Heard, Login, Resume, Session, ToScheduler, ToWorker, Welcome,
+    },
     replicate::Status,
 };
 use bourse_service::wire::{Broken, Wire};

@@ -7,7 +7,14 @@ use bourse_protocol::{
     replicate::Cause,
 };
 use futures_util::future::BoxFuture;
-use std::{collections::BTreeSet, fmt::Debug, io, path::{Path, PathBuf}, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt::Debug,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 /// The longest time that a result takes to be stored once the node is there.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(30);

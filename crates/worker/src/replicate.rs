@@ -61,6 +61,8 @@ pub(crate) struct Replicate {
     /// The worker stops.
     stop: CancellationToken,
     terms: Option<Terms>,
+    /// The block that was looked at last, and what it showed.
+    seen: Option<(B256, Sight)>,
     refusals: u32,
 }
 
@@ -75,6 +77,7 @@ enum Flow {
 }
 
 /// What the chain shows.
+#[derive(Clone)]
 struct Sight {
     now: u64,
     stake: Nrlc,
@@ -85,7 +88,7 @@ struct Sight {
 impl Replicate {
     /// The replicate of `task`, which is in the journal.
     pub(crate) fn new(context: Arc<Context>, task: TaskId, bell: Arc<Notify>, stop: CancellationToken) -> Self {
-        Self { context, task, bell, stop, terms: None, refusals: 0 }
+        Self { context, task, bell, stop, terms: None, seen: None, refusals: 0 }
     }
 
     /// Runs to its end, or until the worker stops. An error stops the worker.
@@ -142,7 +145,7 @@ impl Replicate {
                 self.terms.insert(terms).clone()
             }
         };
-        let sight = self.look(&record, &terms).await?;
+        let sight = self.look(&terms).await?;
         let view = View {
             now: sight.now,
             worker: self.context.wallet,
@@ -221,22 +224,27 @@ impl Replicate {
         }
     }
 
-    /// Reads the chain in the order that [`View`] asks for: what is read later can only have moved on.
-    async fn look(&self, record: &Record, terms: &Terms) -> Result<Sight, Trouble> {
-        let hub = &self.context.hub;
-        let stake = match record.contribution_out {
-            false => hub.account(self.context.wallet).await?.stake,
-            true => Nrlc::ZERO,
-        };
+    /// Reads the chain at its newest block; what was read of that block before is still true.
+    async fn look(&mut self, terms: &Terms) -> Result<Sight, Trouble> {
+        let head = self.context.hub.client.head().await?;
+        // The next block is not older than the last one, whatever this machine's clock says.
+        let now = self.context.now().max(head.timestamp);
+        if let Some((block, sight)) = &self.seen
+            && *block == head.hash
+        {
+            return Ok(Sight { now, ..sight.clone() });
+        }
+        let hub = self.context.hub.at(head);
         let mut task = hub.task(self.task).await?;
         if task.status == TaskStatus::Unset {
             task.contribution_deadline = terms.contribution_deadline();
             task.final_deadline = terms.deal.final_deadline(terms.period);
         }
         let contribution = hub.contribution(self.task, self.context.wallet).await?;
-        // The next block is not older than the last one, whatever this machine's clock says.
-        let now = self.context.now().max(hub.client.head().await?.timestamp);
-        Ok(Sight { now, stake, task, contribution })
+        let stake = hub.account(self.context.wallet).await?.stake;
+        let sight = Sight { now, stake, task, contribution };
+        self.seen = Some((head.hash, sight.clone()));
+        Ok(sight)
     }
 
     async fn compute(&self, record: &Record, terms: &Terms) -> Result<Flow, Trouble> {
@@ -335,7 +343,7 @@ impl Replicate {
                 self.say(Status::OutOfGas, Some(Cause::new(CauseCode::OutOfGas, error.to_string()))).await?;
                 Ok(Flow::Pause(pause * 2))
             }
-            SendError::Refused { .. } | SendError::Chain { .. } | SendError::Failed { .. } => {
+            SendError::Refused { .. } | SendError::Chain { .. } | SendError::Failed { .. } | SendError::KeyInUse(_) => {
                 self.refusals += 1;
                 tracing::warn!(task = %self.task, %error, refusals = self.refusals, "not sent");
                 if failed == Status::ContributeFailed && self.refusals >= MAX_REFUSALS {

@@ -74,7 +74,7 @@ fn contribution(status: ContributionStatus, digest: ResultDigest) -> Contributio
         ContributionStatus::Unset => B256::ZERO,
         _ => result_hash(id(), digest),
     };
-    Contribution { status, result_hash, result_seal: B256::ZERO, weight: U256::ZERO }
+    Contribution { status, result_hash, result_seal: B256::ZERO, reward_weight: U256::ZERO }
 }
 
 fn decide(now: u64, record: &Record, task: &ChainTask, contribution: &Contribution) -> Next {

@@ -48,7 +48,10 @@ struct Door {
 #[derive(Debug)]
 pub(crate) enum Heard {
     Connected,
-    Login { worker: Address, valid: bool },
+    Login {
+        worker: Address,
+        valid: bool,
+    },
     Message(ToScheduler),
     /// A sign of life without a message.
     Beat,
