@@ -12,15 +12,14 @@ use crate::error::Error;
 use crate::rpc::error::RpcError;
 use crate::rpc::{Access, refusal};
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::serve::Listener;
+use futures_util::StreamExt;
 use serde_json::Value;
 use std::io;
 use std::net::SocketAddr;
@@ -128,12 +127,7 @@ impl Server {
 }
 
 fn routes(desk: Arc<Desk>) -> Router {
-    let limit = desk.config.max_request;
-    Router::new()
-        .route("/", any(entry))
-        .layer(DefaultBodyLimit::max(limit))
-        .layer(middleware::from_fn_with_state(desk.clone(), guarded))
-        .with_state(desk)
+    Router::new().route("/", any(entry)).layer(middleware::from_fn_with_state(desk.clone(), guarded)).with_state(desk)
 }
 
 /// Lets only requests of this computer pass, and tells browsers which pages may read the answer.
@@ -169,18 +163,34 @@ async fn entry(State(desk): State<Arc<Desk>>, request: Request) -> Response {
         let text = "send JSON-RPC by POST, or open a WebSocket\n";
         return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, POST, OPTIONS")], text).into_response();
     }
-    match read_body(request).await {
-        Ok(body) => json_body(&desk.chain.answer_bytes(&body, desk.access()).await).into_response(),
-        Err(rejection) => {
-            let limit = desk.config.max_request;
-            let error = RpcError::request(format!("{}; a request has at most {limit} bytes", rejection.body_text()));
-            (rejection.status(), json_body(&refusal(Value::Null, &error))).into_response()
+    let limit = desk.config.max_request;
+    match read_body(request, limit).await {
+        Ok(Some(body)) => json_body(&desk.chain.answer_bytes(&body, desk.access()).await).into_response(),
+        Ok(None) => {
+            let error = RpcError::request(format!("the request is too large: it may have at most {limit} bytes"));
+            (StatusCode::PAYLOAD_TOO_LARGE, json_body(&refusal(Value::Null, &error))).into_response()
+        }
+        Err(broken) => {
+            let error = RpcError::request(format!("the request could not be read: {broken}"));
+            (StatusCode::BAD_REQUEST, json_body(&refusal(Value::Null, &error))).into_response()
         }
     }
 }
 
-async fn read_body(request: Request) -> Result<Bytes, BytesRejection> {
-    Bytes::from_request(request, &()).await
+/// The body, or `None` if it is longer than `limit`. Of a longer one as much again is read and thrown away: who is cut off
+/// while sending does not hear why.
+async fn read_body(request: Request, limit: usize) -> Result<Option<Vec<u8>>, axum::Error> {
+    let (mut chunks, mut body, mut read) = (request.into_body().into_data_stream(), Vec::new(), 0usize);
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk?;
+        read = read.saturating_add(chunk.len());
+        if read <= limit {
+            body.extend_from_slice(&chunk);
+        } else if read > limit.saturating_mul(2) {
+            break;
+        }
+    }
+    Ok((read <= limit).then_some(body))
 }
 
 async fn upgrade(desk: Arc<Desk>, request: Request) -> Response {
