@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// A decentralized marketplace for computing, in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "bourse", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "bourse", version, propagate_version = true, arg_required_else_help = true, max_term_width = 80)]
 pub(crate) struct Arguments {
     /// Say more on stderr: -v what the services do, -vv everything.
     #[arg(short, long, global = true, action = ArgAction::Count)]
@@ -86,9 +86,9 @@ pub(crate) fn absolute(path: PathBuf) -> PathBuf {
 /// Which chain a network runs on: the embedded one, or any Ethereum node.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Node {
-    /// Use this Ethereum node instead of the embedded chain.
-    #[arg(long, value_name = "URL", requires = "key_file")]
-    pub(crate) rpc_url: Option<String>,
+    /// Use this Ethereum node instead of the embedded chain; may be given several times, the preferred first.
+    #[arg(long, value_name = "URL", requires = "key_file", action = ArgAction::Append, value_delimiter = ',')]
+    rpc_url: Vec<String>,
     /// The key that deploys and funds on that node: a file with 64 hex digits.
     #[arg(long, value_name = "FILE", requires = "rpc_url")]
     pub(crate) key_file: Option<PathBuf>,
@@ -98,6 +98,13 @@ pub(crate) struct Node {
     /// Spend without asking, also on a chain that is not for tests.
     #[arg(long, requires = "rpc_url")]
     pub(crate) yes: bool,
+}
+
+impl Node {
+    /// The nodes, with commas between them, as the chain client wants them.
+    pub(crate) fn rpc_url(&self) -> Option<String> {
+        (!self.rpc_url.is_empty()).then(|| self.rpc_url.join(","))
+    }
 }
 
 /// What one run of an app may burn.
@@ -141,6 +148,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn help_fits_a_narrow_terminal() {
+        fn check(command: &mut clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            for line in command.render_long_help().to_string().lines() {
+                assert!(line.chars().count() <= 80, "{path}: {line}");
+            }
+            command.get_subcommands_mut().for_each(|c| check(c, &path));
+        }
+        let mut command = Arguments::command();
+        command.build();
+        check(&mut command, "");
     }
 
     #[test]

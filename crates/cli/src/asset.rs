@@ -8,12 +8,12 @@ use crate::{
     network_file::NetworkFile,
     output,
     publish::{self, Asset},
-    run::{need, sender},
+    run::need,
+    turn::Turn,
 };
-use bourse_chain::{Client, Hub, PrivateKeySigner, Sender, deploy, deploy::Deployment, keys};
+use bourse_chain::{Hub, PrivateKeySigner, Sender, deploy, deploy::Deployment, keys};
 use bourse_market::client::Client as Market;
 use bourse_protocol::{Address, B256, ipfs::Cid, money::Nrlc};
-use bourse_service::CancellationToken;
 use clap::{Args, Subcommand};
 use eyre::WrapErr;
 use serde_json::json;
@@ -21,7 +21,6 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::task::JoinSet;
 
 /// How long the store may take for a file.
 const UPLOAD: Duration = Duration::from_secs(600);
@@ -105,23 +104,21 @@ pub(crate) async fn dataset(command: DatasetCommand) -> eyre::Result<()> {
 async fn publish(kind: Kind, path: &Path, checksum: Option<B256>, terms: &Terms) -> eyre::Result<()> {
     let content = std::fs::read(path).wrap_err_with(|| format!("cannot read {}", path.display()))?;
     let data_dir = terms.data_dir.path();
-    let network = NetworkFile::read(&data_dir)?;
+    let (network, client) = NetworkFile::running(&data_dir).await?;
     let key = match &terms.key_file {
         Some(path) => keys::read(path)?,
         None => network.keys.admin.signer()?,
     };
     let checksum = checksum.unwrap_or_else(|| publish::sha256(&content));
     let cid = store(&network, &data_dir, content).await?;
-    let hub = Hub::new(Client::connect(&network.rpc_url)?, network.hub);
+    let hub = Hub::new(client, network.hub);
     let contracts = deploy::find(&hub.client, hub.address).await?;
     let market = Market::new(need(&network.market_url, "market")?, network.chain_id);
-    let (mut lanes, end) = (JoinSet::new(), CancellationToken::new());
-    let sender = sender(&hub, &key, &data_dir, &terms.gas, &mut lanes, &end).await?;
+    let turn = Turn::take(&hub, &key, &data_dir, &terms.gas).await?;
     let asset = Asset { name: terms.name.clone(), cid, checksum };
-    let offer = Offer { hub: &hub, contracts: &contracts, market: &market, key: &key, sender: &sender };
+    let offer = Offer { hub: &hub, contracts: &contracts, market: &market, key: &key, sender: &turn.sender };
     let offered = offer.make(kind, asset, terms.price).await;
-    end.cancel();
-    while lanes.join_next().await.is_some() {}
+    turn.end().await;
     let address = offered?;
     match terms.json {
         true => output::json(&json!({
@@ -151,14 +148,12 @@ impl Offer<'_> {
         match kind {
             Kind::App => {
                 let address = publish::app(self.hub, self.contracts, self.sender, asset).await?;
-                let order = publish::sign(publish::app_order(address, price), self.key, &domain);
-                publish::offer(self.market, self.key, &order, &domain).await?;
+                publish::offer(self.market, self.key, publish::app_order(address, price), &domain).await?;
                 Ok(address)
             }
             Kind::Dataset => {
                 let address = publish::dataset(self.hub, self.contracts, self.sender, asset).await?;
-                let order = publish::sign(publish::dataset_order(address, price), self.key, &domain);
-                publish::offer(self.market, self.key, &order, &domain).await?;
+                publish::offer(self.market, self.key, publish::dataset_order(address, price), &domain).await?;
                 Ok(address)
             }
         }

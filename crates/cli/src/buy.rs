@@ -82,38 +82,61 @@ pub(crate) struct Buyer<'a> {
 impl Buyer<'_> {
     /// Finds the orders, and checks everything that can be checked before anything is sent.
     pub(crate) async fn prepare(&self, wish: &Wish) -> eyre::Result<Match> {
-        let domain = self.hub.domain().await?;
+        self.check_registered(wish).await?;
+        let (app, dataset, workerpool) = self.offers(wish).await?;
+        let request = self.request(wish, &app, &dataset, &workerpool);
+        let request = publish::sign(request, self.key, &self.hub.domain().await?);
+        let orders = Match { app, dataset, workerpool, request };
+        check_price(&orders, wish.max_price)?;
+        self.check(&orders).await?;
+        Ok(orders)
+    }
+
+    async fn check_registered(&self, wish: &Wish) -> eyre::Result<()> {
+        let unknown = |what: &str, address: Address| {
+            failure::refused(format!("unknown {what} {address}: it is not registered on this chain; check the address"))
+        };
         if self.hub.app(wish.app).await?.is_none() {
-            return Err(failure::refused(format!(
-                "unknown app {}: it is not registered on this chain; check the address",
-                wish.app
-            )));
+            return Err(unknown("app", wish.app));
         }
-        if let Some(dataset) = wish.dataset
-            && self.hub.dataset(dataset).await?.is_none()
-        {
-            return Err(failure::refused(format!(
-                "unknown dataset {dataset}: it is not registered on this chain; check the address"
-            )));
+        match wish.dataset {
+            Some(dataset) if self.hub.dataset(dataset).await?.is_none() => Err(unknown("dataset", dataset)),
+            Some(_) | None => Ok(()),
         }
+    }
+
+    /// The best open orders for what is wanted.
+    async fn offers(&self, wish: &Wish) -> eyre::Result<(AppOrder, DatasetOrder, WorkerpoolOrder)> {
         let for_us = |filter: Filter| filter.usable_by(Kind::Request, self.key.address());
-        let app: AppOrder = self.best(for_us(Filter::about(wish.app))).await?.ok_or_else(|| {
-            failure::refused(format!("no open order for app {}: its owner must publish one", wish.app))
-        })?;
-        let dataset: DatasetOrder = match wish.dataset {
+        let none = |what: &str, address: Address| {
+            failure::refused(format!("no open order for {what} {address}: its owner must publish one"))
+        };
+        let app = self.best(for_us(Filter::about(wish.app))).await?.ok_or_else(|| none("app", wish.app))?;
+        let dataset = match wish.dataset {
             None => DatasetOrder::default(),
-            Some(dataset) => self.best(for_us(Filter::about(dataset))).await?.ok_or_else(|| {
-                failure::refused(format!("no open order for dataset {dataset}: its owner must publish one"))
-            })?,
+            Some(dataset) => {
+                self.best(for_us(Filter::about(dataset))).await?.ok_or_else(|| none("dataset", dataset))?
+            }
         };
         let pools = Filter { category: Some(U256::from(wish.category)), ..for_us(Filter::default()) };
-        let workerpool: WorkerpoolOrder = self.best(pools).await?.ok_or_else(|| {
+        let workerpool = self.best(pools).await?.ok_or_else(|| {
             failure::refused(format!(
                 "no open order of any workerpool in category {}: wait for one, or choose another category",
                 wish.category
             ))
         })?;
-        let request = RequestOrder {
+        Ok((app, dataset, workerpool))
+    }
+
+    /// What is asked for, at the prices of the offers.
+    fn request(
+        &self,
+        wish: &Wish,
+        app: &AppOrder,
+        dataset: &DatasetOrder,
+        workerpool: &WorkerpoolOrder,
+    ) -> RequestOrder {
+        RequestOrder {
             app: wish.app,
             appmaxprice: app.appprice,
             dataset: wish.dataset.unwrap_or_default(),
@@ -131,22 +154,7 @@ impl Buyer<'_> {
                 None => B256::from(*PrivateKeySigner::random().to_bytes()),
             },
             ..Default::default()
-        };
-        let request = publish::sign(request, self.key, &domain);
-        let orders = Match { app, dataset, workerpool, request };
-        let price = book::task_cost(&orders).ok_or_else(|| failure::refused("the orders' prices are absurd"))?;
-        if let Some(most) = wish.max_price
-            && price > most
-        {
-            return Err(failure::refused(format!(
-                "price too low: this computation costs {price} RLC ({} app, {} dataset, {} pool) and --max-price is {most} RLC; raise it, or wait for cheaper orders",
-                Nrlc(orders.app.appprice),
-                Nrlc(orders.dataset.datasetprice),
-                Nrlc(orders.workerpool.workerpoolprice),
-            )));
         }
-        self.check(&orders).await?;
-        Ok(orders)
     }
 
     /// The best open order that a filter admits.
@@ -264,6 +272,20 @@ impl Buyer<'_> {
         let deal =
             DealId(matched.ok_or_else(|| eyre::eyre!("the match left no deal: is this really the hub?"))?.dealid);
         Ok(Purchase { deal, task: TaskId::of(deal, U256::ZERO), price })
+    }
+}
+
+/// Refuses what costs more than it may.
+fn check_price(orders: &Match, most: Option<Nrlc>) -> eyre::Result<()> {
+    let price = book::task_cost(orders).ok_or_else(|| failure::refused("the orders' prices are absurd"))?;
+    match most {
+        Some(most) if price > most => Err(failure::refused(format!(
+            "price too low: this computation costs {price} RLC ({} app, {} dataset, {} pool) and --max-price is {most} RLC; raise it, or wait for cheaper orders",
+            Nrlc(orders.app.appprice),
+            Nrlc(orders.dataset.datasetprice),
+            Nrlc(orders.workerpool.workerpoolprice),
+        ))),
+        Some(_) | None => Ok(()),
     }
 }
 

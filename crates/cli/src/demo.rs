@@ -92,7 +92,7 @@ pub(crate) async fn execute(arguments: Arguments) -> eyre::Result<()> {
     let mut signals = JoinSet::new();
     let stop = shutdown::on_signal(&mut signals);
     // On the embedded chain nothing but the result is kept; elsewhere keys that hold money must survive a crash.
-    let remote = arguments.node.rpc_url.is_some();
+    let remote = arguments.node.rpc_url().is_some();
     let given = arguments.data_dir.clone().map(absolute);
     let temporary = match (&given, remote) {
         (None, false) => {
@@ -116,7 +116,9 @@ pub(crate) async fn execute(arguments: Arguments) -> eyre::Result<()> {
         fuel: Limits::default().fuel,
         gas: arguments.gas.policy(),
     };
-    output::say("A market for computing. A chain, a market, a store, a pool with its scheduler, and workers start up:");
+    output::say(
+        "A market for computing starts up:\na chain, a market, a store, a pool with its scheduler, and workers",
+    );
     let (network, mut watch) = Network::start(plan, &network::tell, &stop).await?;
     let shown = tokio::select! {
         shown = show(&arguments, &network, started, &results) => shown,
@@ -128,12 +130,11 @@ pub(crate) async fn execute(arguments: Arguments) -> eyre::Result<()> {
     }
     let stopped = network.stop(watch).await;
     let report = shown?;
-    stopped?;
     match arguments.json {
         true => output::json(&report),
         false => output::data(&report::text(&report)),
     }
-    Ok(())
+    stopped
 }
 
 /// Buys, watches, waits, and sums up.
@@ -150,8 +151,8 @@ async fn show(arguments: &Arguments, network: &Network, started: Instant, result
     let market_url = network.file.market_url.as_deref().unwrap_or_default();
     let market = Market::new(market_url, network.file.chain_id);
     let wish = Wish {
-        app: network.app,
-        dataset: Some(network.dataset),
+        app: network.registered.app,
+        dataset: Some(network.registered.dataset),
         args: format!("--strike {STRIKE} --maturity 1 --rate 0.01 --paths {}", arguments.paths),
         trust: arguments.trust,
         category: 0,
@@ -234,13 +235,15 @@ impl Cast {
     fn introduce(&self, arguments: &Arguments) {
         let workers = self.names.len() - 3;
         output::say(&format!(
-            "\nA requester wants to know what the right to buy one Apple share for {STRIKE} $ in a year is worth.\n\
-             She buys a computation: an app (1 RLC), a dataset of prices (2 RLC), and a pool's machines (10 RLC).\n\
-             She asks for trust {}: workers that do not know each other must give the same answer. {workers} stand by.{}\n",
+            "\nA requester wants to know what the right to buy one Apple share\n\
+             for {STRIKE} $ in a year is worth. She buys a computation: an app (1 RLC),\n\
+             a dataset of prices (2 RLC), and a pool's machines (10 RLC).\n\
+             She asks for trust {}: workers that do not know each other\n\
+             must give the same answer. {workers} stand by.{}\n",
             arguments.trust,
             match self.liar {
                 Some(_) =>
-                    "\nWorker 1 is a liar: it computes nothing and forges an answer, before the others are done.",
+                    "\nWorker 1 is a liar: it computes nothing and forges an answer,\nbefore the others are done.",
                 None => "",
             }
         ));

@@ -1,7 +1,10 @@
 //! Giving roles what they need to start, and taking back what is left at the end.
 
 use crate::{failure, keyring::Keyring, output};
-use bourse_chain::{Client, GasPolicy, Hub, PrivateKeySigner, Sender, alloy::primitives::Bytes, deploy::Deployment};
+use bourse_chain::{
+    Client, GasPolicy, Hub, PrivateKeySigner, Sender, alloy::primitives::Bytes, deploy::Deployment,
+    sender::open_intents,
+};
 use bourse_protocol::{
     Address, U256,
     abi::{IHub, IRlc},
@@ -9,14 +12,16 @@ use bourse_protocol::{
 };
 use bourse_service::{CancellationToken, journal::Journal};
 use eyre::WrapErr;
-
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::task::JoinSet;
 
 /// Gas that a role's ether must last for: some hundred transactions.
 const GAS_PER_ROLE: u64 = 20_000_000;
 /// Gas of one plain payment of ether.
 const GAS_OF_PAYMENT: u64 = 21_000;
+
+/// How long taking back may take: some blocks of a slow chain.
+const SWEEP: Duration = Duration::from_secs(300);
 
 /// What each role gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,21 +49,12 @@ impl Amounts {
 
     /// What some dozen tasks of the example need, at the price that gas may have.
     pub(crate) fn frugal(policy: &GasPolicy, network_price: U256) -> Self {
-        let price =
-            (network_price * U256::from(policy.multiplier_percent) / U256::from(100)).min(U256::from(policy.cap));
         Self {
-            ether: price * U256::from(2 * GAS_PER_ROLE),
+            ether: gas_cost(policy, network_price, 2 * GAS_PER_ROLE),
             requester: Nrlc::rlc(100),
             workerpool_owner: Nrlc::rlc(50),
             worker: Nrlc::rlc(20),
         }
-    }
-
-    /// Everything together: ether in wei, and RLC.
-    pub(crate) fn total(&self, roles: usize) -> (U256, Nrlc) {
-        let workers = U256::from(roles.saturating_sub(2));
-        let rlc = self.requester.0 * U256::from(2) + self.workerpool_owner.0 + self.worker.0 * workers;
-        (self.ether * U256::from(roles), Nrlc(rlc))
     }
 }
 
@@ -101,69 +97,52 @@ impl Treasury {
         Ok(sender)
     }
 
+    /// Stops the senders for now: from here on the roles send from their keys themselves.
+    pub(crate) async fn rest(&mut self) {
+        std::mem::take(&mut self.stop).cancel();
+        self.senders.clear();
+        while self.lanes.join_next().await.is_some() {}
+    }
+
     /// Stops the senders.
     pub(crate) async fn close(mut self) {
         self.stop.cancel();
         while self.lanes.join_next().await.is_some() {}
     }
 
-    /// Brings every role up to its amounts. What is there already is not given again.
-    pub(crate) async fn fund(&mut self, keyring: &Keyring, amounts: &Amounts, admin: &Sender) -> eyre::Result<()> {
-        let hub = Hub::new(self.client.clone(), self.deployment.hub);
-        let mut deposits = JoinSet::new();
-        for (name, key) in keyring.roles() {
-            let address = key.address();
-            let (deposit, wallet) = match name.as_str() {
-                "requester" => (amounts.requester, amounts.requester),
-                "pool owner" => (amounts.workerpool_owner, Nrlc::ZERO),
-                _ => (amounts.worker, Nrlc::ZERO),
-            };
-            self.give_ether(admin, &name, address, amounts.ether).await?;
-            let account = hub.account(address).await?;
-            let held = account.stake.checked_add(account.locked).unwrap_or(account.stake);
-            let missing =
-                if held < Nrlc(deposit.0 / U256::from(2)) { deposit.saturating_sub(held) } else { Nrlc::ZERO };
-            let in_wallet =
-                Nrlc(self.client.call(self.deployment.rlc, &IRlc::balanceOfCall { account: address }).await?);
-            let wanted = Nrlc(missing.0 + wallet.0);
-            if missing == Nrlc::ZERO && in_wallet.0 * U256::from(2) >= wallet.0 {
-                continue;
-            }
-            let value = wanted.saturating_sub(in_wallet).0;
-            if !value.is_zero() {
-                let call = IRlc::transferCall { to: address, value };
-                admin
-                    .send(&format!("fund:{}:rlc:{address}", self.run), self.deployment.rlc, &call)
-                    .await
-                    .wrap_err_with(|| format!("cannot give RLC to the {name}"))?;
-            }
-            if missing != Nrlc::ZERO {
-                let sender = self.sender(key).await?;
-                let (id, rlc, hub) = (format!("fund:{}:deposit:{address}", self.run), self.deployment.rlc, hub.address);
-                deposits.spawn(async move {
-                    let call = IRlc::approveAndCallCall { spender: hub, value: missing.0, data: Bytes::new() };
-                    sender.send(&id, rlc, &call).await.wrap_err_with(|| format!("cannot deposit RLC of the {name}"))
-                });
-            }
+    /// Gives every role what it needs, all at the same time.
+    pub(crate) async fn fund(&mut self, needs: Vec<Need>, admin: &Sender) -> eyre::Result<()> {
+        let mut gifts = JoinSet::new();
+        for need in needs {
+            let (admin, role) = (admin.clone(), self.sender(&need.key).await?);
+            let place = (self.run, self.deployment.rlc, self.deployment.hub);
+            gifts.spawn(async move { need.fill(&admin, &role, place).await });
         }
-        while let Some(done) = deposits.join_next().await {
-            done??;
+        while let Some(given) = gifts.join_next().await {
+            given??;
         }
-        Ok(())
-    }
-
-    async fn give_ether(&self, admin: &Sender, name: &str, to: Address, wanted: U256) -> eyre::Result<()> {
-        let have = self.client.balance(to).await?;
-        if have >= wanted / U256::from(2) {
-            return Ok(());
-        }
-        let id = format!("fund:{}:ether:{to}", self.run);
-        admin.pay(&id, to, wanted - have).await.wrap_err_with(|| format!("cannot give ether to the {name}"))?;
         Ok(())
     }
 
     /// Takes back all that is free: deposits, RLC, ether. Who still has something locked keeps what it has.
     pub(crate) async fn sweep(&mut self, keyring: &Keyring) -> eyre::Result<()> {
+        let unfinished = match tokio::time::timeout(SWEEP, self.sweep_all(keyring)).await {
+            Ok(Ok(unfinished)) if unfinished.is_empty() => return Ok(()),
+            Ok(Ok(unfinished)) => unfinished.join("; "),
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(_) => format!("the chain did not take it within {} s", SWEEP.as_secs()),
+        };
+        Err(eyre::eyre!(
+            "not everything came back to {}: {unfinished}; the roles' keys stay in the data directory: start and stop again on it",
+            keyring.admin.address()
+        ))
+    }
+
+    /// Returns what could not be taken back, and why.
+    async fn sweep_all(&mut self, keyring: &Keyring) -> eyre::Result<Vec<String>> {
+        self.settled().await?;
+        // The roles have sent from their keys meanwhile.
+        self.rest().await;
         let to = keyring.admin.address();
         let mut jobs = JoinSet::new();
         for (name, key) in keyring.roles() {
@@ -175,17 +154,112 @@ impl Treasury {
                 done.wrap_err_with(|| format!("cannot take back what the {name} has left")).map(|left| (name, left))
             });
         }
+        let mut unfinished = Vec::new();
         while let Some(done) = jobs.join_next().await {
             match done? {
                 Ok((_, None)) => {}
                 Ok((name, Some(locked))) => output::say(&format!(
                     "  the {name} keeps its funds: {locked} RLC are locked in open tasks; start again on this folder later"
                 )),
-                Err(error) => output::say(&format!("  {error:#}; its key stays in the data directory")),
+                Err(error) => unfinished.push(format!("{error:#}")),
+            }
+        }
+        Ok(unfinished)
+    }
+
+    /// Returns when nothing is on its way any more: a gift that was under way must arrive before it can be taken back.
+    async fn settled(&self) -> eyre::Result<()> {
+        for wallet in self.senders.keys() {
+            while open_intents(&self.journal, *wallet)? > 0 {
+                tokio::time::sleep(self.client.poll_interval()).await;
             }
         }
         Ok(())
     }
+}
+
+/// What one role lacks.
+pub(crate) struct Need {
+    name: String,
+    key: PrivateKeySigner,
+    /// Ether to give, in wei.
+    ether: U256,
+    /// RLC to give.
+    rlc: Nrlc,
+    /// RLC that it deposits then.
+    deposit: Nrlc,
+}
+
+impl Need {
+    async fn fill(self, admin: &Sender, role: &Sender, (run, rlc, hub): (u64, Address, Address)) -> eyre::Result<()> {
+        let (name, to) = (&self.name, role.address());
+        let ether = async {
+            if self.ether.is_zero() {
+                return Ok(());
+            }
+            let paid = admin.pay(&format!("fund:{run}:ether:{to}"), to, self.ether).await;
+            paid.map(drop).wrap_err_with(|| format!("cannot give ether to the {name}"))
+        };
+        let tokens = async {
+            if self.rlc == Nrlc::ZERO {
+                return Ok(());
+            }
+            let call = IRlc::transferCall { to, value: self.rlc.0 };
+            let paid = admin.send(&format!("fund:{run}:rlc:{to}"), rlc, &call).await;
+            paid.map(drop).wrap_err_with(|| format!("cannot give RLC to the {name}"))
+        };
+        tokio::try_join!(ether, tokens)?;
+        if self.deposit == Nrlc::ZERO {
+            return Ok(());
+        }
+        let call = IRlc::approveAndCallCall { spender: hub, value: self.deposit.0, data: Bytes::new() };
+        let deposited = role.send(&format!("fund:{run}:deposit:{to}"), rlc, &call).await;
+        deposited.map(drop).wrap_err_with(|| format!("cannot deposit RLC of the {name}"))
+    }
+}
+
+/// What the roles lack. What is there already is not given again. Without contracts there is no RLC yet.
+pub(crate) async fn needs(
+    client: &Client,
+    contracts: Option<&Deployment>,
+    keyring: &Keyring,
+    amounts: &Amounts,
+) -> eyre::Result<Vec<Need>> {
+    let mut needs = Vec::new();
+    for (name, key) in keyring.roles() {
+        let address = key.address();
+        let (deposit, wallet) = match name.as_str() {
+            "requester" => (amounts.requester, amounts.requester),
+            "pool owner" => (amounts.workerpool_owner, Nrlc::ZERO),
+            _ => (amounts.worker, Nrlc::ZERO),
+        };
+        let (held, in_wallet) = match contracts {
+            Some(contracts) => rlc_of(client, contracts, address).await?,
+            None => (Nrlc::ZERO, Nrlc::ZERO),
+        };
+        let deposit = lacking(held, deposit);
+        // A wallet that is filled up is filled up for both purposes at once.
+        let rlc = match deposit == Nrlc::ZERO && lacking(in_wallet, wallet) == Nrlc::ZERO {
+            true => Nrlc::ZERO,
+            false => Nrlc(deposit.0 + wallet.0).saturating_sub(in_wallet),
+        };
+        let ether = lacking(Nrlc(client.balance(address).await?), Nrlc(amounts.ether)).0;
+        needs.push(Need { name, key: key.clone(), ether, rlc, deposit });
+    }
+    Ok(needs)
+}
+
+/// What fills up to `wanted` who has less than half of it.
+fn lacking(have: Nrlc, wanted: Nrlc) -> Nrlc {
+    if have < Nrlc(wanted.0 / U256::from(2)) { wanted.saturating_sub(have) } else { Nrlc::ZERO }
+}
+
+/// RLC of an account: free and locked in the hub, and in its wallet.
+async fn rlc_of(client: &Client, contracts: &Deployment, of: Address) -> eyre::Result<(Nrlc, Nrlc)> {
+    let account = Hub::new(client.clone(), contracts.hub).account(of).await?;
+    let held = account.stake.checked_add(account.locked).unwrap_or(account.stake);
+    let wallet = client.call(contracts.rlc, &IRlc::balanceOfCall { account: of }).await?;
+    Ok((held, Nrlc(wallet)))
 }
 
 /// Returns what is still locked, if anything: then nothing was taken.
@@ -212,7 +286,7 @@ async fn sweep_one(
         sender.send(&format!("sweep:{run}:rlc:{address}"), deployment.rlc, &call).await?;
     }
     let (base, tip) = client.fees().await?;
-    let Ok(fees) = policy.fees(base, tip) else { return Ok(None) };
+    let fees = policy.fees(base, tip)?;
     // The sender keeps a quarter more gas in hand than it estimates.
     let cost = U256::from(GAS_OF_PAYMENT * 5 / 4) * U256::from(fees.max_fee) * U256::from(2);
     let rest = client.balance(address).await?.saturating_sub(cost);
@@ -222,20 +296,72 @@ async fn sweep_one(
     Ok(None)
 }
 
-/// Says what will be spent, and asks unless that is settled.
-pub(crate) fn confirm(
-    chain_id: u64,
-    node: &str,
-    wallet: Address,
-    total: (U256, Nrlc),
-    roles: usize,
-    yes: bool,
-) -> eyre::Result<()> {
-    output::say(&format!(
-        "On chain {chain_id} at {node}, {wallet} will give {roles} wallets {} ether and {} RLC in all;\nwhat is left over comes back at the end.",
-        ether(total.0),
-        total.1
-    ));
+/// What a wallet is about to spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bill {
+    /// How many roles get something.
+    pub(crate) roles: usize,
+    /// Ether that the roles get, in wei.
+    pub(crate) ether: U256,
+    /// RLC that the roles get.
+    pub(crate) rlc: Nrlc,
+    /// Most that putting the contracts there costs, in wei; nothing where they are.
+    pub(crate) contracts: U256,
+}
+
+impl Bill {
+    /// Everything together.
+    pub(crate) fn of(needs: &[Need], contracts: U256) -> Self {
+        let sum = |part: fn(&Need) -> U256| needs.iter().map(part).fold(U256::ZERO, U256::saturating_add);
+        Self { roles: needs.len(), ether: sum(|n| n.ether), rlc: Nrlc(sum(|n| n.rlc.0)), contracts }
+    }
+
+    /// Says what will be spent, and asks unless that is settled.
+    pub(crate) fn confirm(&self, chain_id: u64, node: &str, wallet: Address, yes: bool) -> eyre::Result<()> {
+        let (wei, rlc, gas) = (ether(self.ether), self.rlc, ether(self.contracts));
+        let gifts = format!(
+            "give {} wallets\n{wei} ether and {rlc} RLC in all; what is left over comes back at the end.",
+            self.roles
+        );
+        let what = match (self.roles > 0, self.contracts > U256::ZERO) {
+            (true, true) => format!("{gifts}\nDeploying takes up to {gas} ether of gas."),
+            (true, false) => gifts,
+            (false, _) => format!("deploy the contracts\nfor up to {gas} ether of gas."),
+        };
+        output::say(&format!("On chain {chain_id} at {node},\n{wallet} will {what}"));
+        ask(chain_id, yes)
+    }
+
+    /// Refuses before anything is sent if the wallet cannot pay. `rlc`: the token, where there is one.
+    pub(crate) async fn check(&self, client: &Client, wallet: Address, rlc: Option<Address>) -> eyre::Result<()> {
+        let (have, need) = (client.balance(wallet).await?, self.ether.saturating_add(self.contracts));
+        if have < need {
+            return Err(failure::refused(format!(
+                "wallet {wallet} has {} ether and {} are needed: send ether to it",
+                ether(have),
+                ether(need)
+            )));
+        }
+        let Some(rlc) = rlc else { return Ok(()) };
+        let have = Nrlc(client.call(rlc, &IRlc::balanceOfCall { account: wallet }).await?);
+        match have < self.rlc {
+            true => Err(failure::refused(format!(
+                "wallet {wallet} has {have} RLC and {} are needed: send RLC to it",
+                self.rlc
+            ))),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The most that so much gas may cost now, in wei.
+pub(crate) fn gas_cost(policy: &GasPolicy, network_price: U256, gas: u64) -> U256 {
+    let price = network_price * U256::from(policy.multiplier_percent) / U256::from(100);
+    price.min(U256::from(policy.cap)) * U256::from(gas)
+}
+
+/// Asks whether to spend, unless that is settled: by `yes`, or by a chain for tests.
+fn ask(chain_id: u64, yes: bool) -> eyre::Result<()> {
     if yes || chain_id == 31337 {
         return Ok(());
     }
@@ -251,33 +377,6 @@ pub(crate) fn confirm(
     if answer.trim() == "yes" { Ok(()) } else { Err(failure::refused("not confirmed: nothing was sent")) }
 }
 
-/// Refuses before anything is sent if the wallet cannot pay.
-pub(crate) async fn check_wallet(
-    client: &Client,
-    wallet: Address,
-    rlc: Option<Address>,
-    total: (U256, Nrlc),
-) -> eyre::Result<()> {
-    let have = client.balance(wallet).await?;
-    if have < total.0 {
-        return Err(failure::refused(format!(
-            "wallet {wallet} has {} ether and {} are needed: send ether to it",
-            ether(have),
-            ether(total.0)
-        )));
-    }
-    if let Some(rlc) = rlc {
-        let have = Nrlc(client.call(rlc, &IRlc::balanceOfCall { account: wallet }).await?);
-        if have < total.1 {
-            return Err(failure::refused(format!(
-                "wallet {wallet} has {have} RLC and {} are needed: send RLC to it",
-                total.1
-            )));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,10 +390,24 @@ mod tests {
     }
 
     #[test]
-    fn totals_count_everybody() {
-        let amounts = Amounts::embedded();
-        let (wei, rlc) = amounts.total(5);
-        assert_eq!(wei, amounts.ether * U256::from(5));
-        assert_eq!(rlc, Nrlc::rlc(2000 + 1000 + 300));
+    fn a_bill_counts_everybody() {
+        let need = |n: u64| Need {
+            name: String::new(),
+            key: bourse_chain::keys::test_key(0),
+            ether: U256::from(n),
+            rlc: Nrlc::rlc(n),
+            deposit: Nrlc::ZERO,
+        };
+        let bill = Bill::of(&[need(1), need(5)], U256::from(7));
+        let expected = Bill { roles: 2, ether: U256::from(6), rlc: Nrlc::rlc(6), contracts: U256::from(7) };
+        assert_eq!(bill, expected);
+    }
+
+    #[test]
+    fn who_has_half_lacks_nothing() {
+        let lacks = |have, wanted| lacking(Nrlc::rlc(have), Nrlc::rlc(wanted));
+        assert_eq!(lacks(50, 100), Nrlc::ZERO);
+        assert_eq!(lacks(49, 100), Nrlc::rlc(51));
+        assert_eq!(lacks(0, 0), Nrlc::ZERO);
     }
 }

@@ -7,6 +7,8 @@ mod asset;
 mod assets;
 mod buy;
 mod chain_command;
+mod chain_status;
+mod contracts;
 mod demo;
 mod failure;
 mod funds;
@@ -15,14 +17,17 @@ mod names;
 mod network;
 mod network_file;
 mod observer;
+mod offers;
 mod output;
 mod publish;
+mod ready;
 mod report;
 mod role_commands;
 mod run;
 mod services;
 mod shutdown;
 mod task;
+mod turn;
 mod up;
 
 use clap::Parser;
@@ -31,6 +36,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let arguments = args::Arguments::parse();
     output::start_log(arguments.verbose);
+    allow_many_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&eyre::Report::new(error).wrap_err("cannot start the runtime")),
@@ -42,4 +48,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error),
     }
+}
+
+/// As many open files as the system grants: else some hundred idle connections to one port would leave none for the rest.
+fn allow_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What is refused stays as it was.
+    let _ = setrlimit(Resource::Nofile, limit);
 }

@@ -2,12 +2,14 @@
 
 use crate::{
     args::Node,
-    assets, failure,
-    funds::{self, Amounts, Treasury},
+    contracts::{self, Contracts},
+    failure,
+    funds::{self, Amounts, Bill, Treasury},
     keyring::{Keyring, worker_name},
     network_file::NetworkFile,
-    output, publish,
-    services::{self, Embedded, Jobs},
+    offers::{self, Registered},
+    output, ready,
+    services::{self, Embedded, Services},
 };
 use bourse_chain::{
     Client, GasPolicy, Hub, Sender,
@@ -15,15 +17,11 @@ use bourse_chain::{
     keys,
 };
 use bourse_market::client::Client as Market;
-use bourse_protocol::{Address, U256, ipfs::Cid, money::Nrlc};
+use bourse_protocol::{Address, U256};
 use bourse_results::Store;
 use bourse_service::{CancellationToken, clock::Clock, journal::Journal};
 use eyre::WrapErr;
-use serde::{Deserialize, Serialize};
-use std::{
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, time::Instant};
 use tokio::net::TcpListener;
 
 /// What to start, and how.
@@ -69,10 +67,8 @@ pub(crate) struct Network {
     pub(crate) keyring: Keyring,
     /// What clients need.
     pub(crate) file: NetworkFile,
-    /// The example app.
-    pub(crate) app: Address,
-    /// The example dataset.
-    pub(crate) dataset: Address,
+    /// The example app and dataset, and the pool.
+    pub(crate) registered: Registered,
     /// Senders of setup transactions.
     pub(crate) treasury: Treasury,
     /// How long each part of the start took.
@@ -87,35 +83,6 @@ pub(crate) struct Network {
     remote: bool,
 }
 
-/// What runs, in the order in which it stops.
-pub(crate) struct Services {
-    jobs: Jobs,
-    /// Workers, scheduler and market.
-    roles: CancellationToken,
-    /// The store and the chain's ports.
-    base: CancellationToken,
-}
-
-/// What is remembered of a network from one start to the next.
-#[derive(Debug, Serialize, Deserialize)]
-struct Memory {
-    deployment: Deployment,
-    start_block: u64,
-}
-
-/// Measures the parts of a start.
-struct Stopwatch {
-    last: Instant,
-    parts: Vec<(&'static str, f64)>,
-}
-
-impl Stopwatch {
-    fn lap(&mut self, what: &'static str) {
-        self.parts.push((what, self.last.elapsed().as_secs_f64()));
-        self.last = Instant::now();
-    }
-}
-
 impl Network {
     /// Starts everything, unless `stop` comes first. `tell` hears in plain words what happens.
     pub(crate) async fn start(
@@ -128,142 +95,20 @@ impl Network {
         // Whoever holds this journal runs the network of this folder; only then its file may be touched.
         let journal = Journal::open(&plan.data_dir.join("setup.db"), &[bourse_chain::sender::SCHEMA])?;
         NetworkFile::remove(&plan.data_dir);
-        let mut watch = Stopwatch { last: Instant::now(), parts: Vec::new() };
-        let (roles, base) = (CancellationToken::new(), CancellationToken::new());
-        let mut services = Services { jobs: Jobs::new(), roles, base };
-        let data_dir = plan.data_dir.clone();
+        let mut start = Start::new(plan, journal, tell)?;
+        let data_dir = start.plan.data_dir.clone();
         let assembled = tokio::select! {
-            assembled = Self::assemble(plan, journal, tell, &mut watch, &mut services) => assembled,
+            assembled = start.assemble() => assembled,
+            full = services::no_room(&data_dir) => Err(full),
             () = stop.cancelled() => Err(failure::interrupted(format!(
                 "stopped before the network was ready; what was sent is on chain, and known in {}: start again to go on",
                 data_dir.display()
             ))),
         };
         match assembled {
-            Ok(network) => Ok((Self { started: watch.parts, ..network }, services)),
-            Err(error) => {
-                services.stop().await;
-                Err(error)
-            }
+            Ok(network) => Ok((network, start.services)),
+            Err(error) => Err(start.undo(error).await),
         }
-    }
-
-    async fn assemble(
-        plan: Plan,
-        journal: Journal,
-        tell: &dyn Fn(&str),
-        watch: &mut Stopwatch,
-        services: &mut Services,
-    ) -> eyre::Result<Self> {
-        let remote = plan.node.rpc_url.is_some();
-        let ports = Ports::bind(&plan).await?;
-        let keyring = match &plan.node.key_file {
-            Some(path) => Keyring::own(keys::read(path)?, &plan.data_dir, plan.workers)?,
-            None => Keyring::test(plan.workers),
-        };
-        let (client, rpc_url, ws_url) = connect(&plan, &keyring, services).await?;
-        let first_block = client.head().await?.number;
-        watch.lap("chain");
-        tell(&match &plan.node.rpc_url {
-            Some(_) => format!("chain       {} at {}", client.chain_id().await?, client.node()),
-            None => format!("chain       embedded, at {rpc_url}"),
-        });
-
-        let chain_id = client.chain_id().await?;
-        let amounts = amounts(&plan, &client, &keyring).await?;
-        journal.belongs_to(&format!("chain {chain_id}"))?;
-        let memory = contracts(&plan, &client, &keyring, &journal).await?;
-        let deployment = memory.deployment;
-        let hub = Hub::new(client.clone(), deployment.hub);
-        watch.lap("contracts");
-        tell(&format!("contracts   hub {}", deployment.hub));
-
-        let mut treasury = Treasury::new(client.clone(), deployment.clone(), journal, plan.gas);
-        let admin = treasury.sender(&keyring.admin).await?;
-        treasury.fund(&keyring, &amounts, &admin).await?;
-        watch.lap("funds");
-
-        let token = services::secret(&plan.data_dir.join("upload.token"))?;
-        let store = Store::open(plan.data_dir.join("results")).wrap_err("cannot open the result store")?;
-        let store_config = bourse_results::Config { upload_token: Some(token.clone()), ..Default::default() };
-        let router = bourse_results::router(store.clone(), store_config);
-        let (base, listener) = (services.base.clone(), ports.store.0);
-        services.jobs.spawn(async move {
-            ("result store", bourse_service::http::serve(listener, router, base).await.map_err(Into::into))
-        });
-
-        let market_config = bourse_market::Config {
-            start_block: memory.start_block,
-            poll: client.poll_interval(),
-            ..bourse_market::Config::new(plan.data_dir.join("market"))
-        };
-        let market = bourse_market::Service::open(market_config, hub.clone()).await?;
-        let (stop, listener) = (services.roles.clone(), ports.market.0);
-        services.jobs.spawn(async move { ("market", market.run(listener, stop).await.map_err(Into::into)) });
-        watch.lap("market and store");
-
-        let published = publish_all(&hub, &deployment, &mut treasury, &keyring, &store, &ports.market.1).await?;
-        watch.lap("publishing");
-        tell(&format!("market      {}", ports.market.1));
-
-        let mut scheduler_url = None;
-        if let Some((listener, url)) = ports.scheduler {
-            let scheduler = services::SchedulerPlan {
-                workerpool: published.workerpool,
-                dir: plan.data_dir.join("scheduler"),
-                start_block: memory.start_block,
-                store_url: ports.store.1.clone(),
-                upload_token: token,
-                gas: plan.gas,
-            };
-            let (key, stop) = (keyring.workerpool_owner.clone(), services.roles.clone());
-            services::scheduler(&mut services.jobs, scheduler, key, hub.clone(), listener, stop).await?;
-            tell(&format!("workerpool  {}, scheduler at {url}", published.workerpool));
-            if plan.here == Here::All {
-                start_workers(&plan, &keyring, &hub, published.workerpool, &url, services).await?;
-            }
-            scheduler_url = Some(url);
-        }
-        watch.lap("scheduler and workers");
-
-        let file = NetworkFile {
-            chain_id,
-            rpc_url,
-            ws_url,
-            hub: deployment.hub,
-            rlc: deployment.rlc,
-            workerpool: published.workerpool,
-            market_url: Some(ports.market.1),
-            sms_url: None,
-            ipfs_gateway_url: Some(ports.store.1.clone()),
-            ipfs_node_url: Some(ports.store.1),
-            compass_url: None,
-            scheduler_url,
-            dashboard_url: None,
-            keys: keyring.file(),
-        };
-        let workers = if plan.here == Here::All { keyring.workers.len() } else { 0 };
-        await_answers(&file, workers).await?;
-        let ready_block = client.head().await?.number;
-        let Published { app, dataset, .. } = published;
-        let requester = treasury.sender(&keyring.requester).await?;
-        let data_dir = plan.data_dir;
-        let started = Vec::new();
-        Ok(Self {
-            hub,
-            deployment,
-            keyring,
-            file,
-            app,
-            dataset,
-            treasury,
-            started,
-            first_block,
-            ready_block,
-            requester,
-            data_dir,
-            remote,
-        })
     }
 
     /// Stops everything, in the reverse order of the start. On a chain that is not ours what is left over goes back.
@@ -280,46 +125,324 @@ impl Network {
     }
 }
 
-impl Services {
-    /// Waits until `stop`, or until a service fails.
-    pub(crate) async fn run_until(&mut self, stop: &CancellationToken) -> eyre::Result<()> {
-        tokio::select! {
-            () = stop.cancelled() => Ok(()),
-            failed = self.failure() => Err(failed),
-        }
+/// A network that is being put together.
+struct Start<'a> {
+    plan: Plan,
+    keyring: Keyring,
+    journal: Journal,
+    tell: &'a dyn Fn(&str),
+    /// From when on roles may have funds.
+    treasury: Option<Treasury>,
+    services: Services,
+    watch: Stopwatch,
+}
+
+/// Measures the parts of a start.
+struct Stopwatch {
+    last: Instant,
+    parts: Vec<(&'static str, f64)>,
+}
+
+impl Stopwatch {
+    fn lap(&mut self, what: &'static str) {
+        self.parts.push((what, self.last.elapsed().as_secs_f64()));
+        self.last = Instant::now();
+    }
+}
+
+/// The way to a chain, in this process and for others.
+struct Way {
+    client: Client,
+    rpc_url: String,
+    ws_url: Option<String>,
+}
+
+impl<'a> Start<'a> {
+    fn new(plan: Plan, journal: Journal, tell: &'a dyn Fn(&str)) -> eyre::Result<Self> {
+        let keyring = match &plan.node.key_file {
+            Some(path) => Keyring::own(keys::read(path)?, &plan.data_dir, plan.workers)?,
+            None => Keyring::test(plan.workers),
+        };
+        let watch = Stopwatch { last: Instant::now(), parts: Vec::new() };
+        Ok(Self { plan, keyring, journal, tell, treasury: None, services: Services::new(), watch })
     }
 
-    /// Ends when a service ends that should not have.
-    pub(crate) async fn failure(&mut self) -> eyre::Report {
-        match self.jobs.join_next().await {
-            Some(Ok((name, Err(error)))) => error.wrap_err(format!("the {name} stopped")),
-            Some(Ok((name, Ok(())))) => eyre::eyre!("the {name} stopped by itself"),
-            Some(Err(error)) => eyre::Report::new(error).wrap_err("a service crashed"),
-            None => std::future::pending().await,
-        }
+    fn remote(&self) -> bool {
+        self.plan.node.rpc_url().is_some()
     }
 
-    async fn stop_roles(&mut self) {
-        self.roles.cancel();
-        // The store and the chain's port go on: they have their own token, so not all jobs end here.
-        let deadline = tokio::time::sleep(Duration::from_secs(5));
-        tokio::pin!(deadline);
-        let base_jobs = 2;
-        while self.jobs.len() > base_jobs {
-            tokio::select! {
-                _ = self.jobs.join_next() => {}
-                () = &mut deadline => return,
+    /// Ends a start that failed. On a chain that is not ours what the roles got goes back.
+    async fn undo(mut self, error: eyre::Report) -> eyre::Report {
+        self.services.stop_roles().await;
+        let remote = self.remote();
+        let mut swept = Ok(());
+        if let Some(mut treasury) = self.treasury.take() {
+            if remote {
+                output::say("taking back what the roles got; Ctrl-C again leaves it with them until the next stop");
+                swept = treasury.sweep(&self.keyring).await;
             }
+            treasury.close().await;
+        }
+        self.services.stop().await;
+        match swept {
+            Ok(()) => error,
+            Err(kept) => error.wrap_err(kept),
         }
     }
 
-    async fn stop(&mut self) {
-        self.roles.cancel();
-        self.base.cancel();
-        let all = async { while self.jobs.join_next().await.is_some() {} };
-        // What does not stop by then is dropped with the process; its journal is whole at any moment.
-        let _ = tokio::time::timeout(Duration::from_secs(5), all).await;
+    async fn assemble(&mut self) -> eyre::Result<Network> {
+        let ports = Ports::bind(&self.plan).await?;
+        let way = self.connect().await?;
+        let first_block = way.client.head().await?.number;
+        self.watch.lap("chain");
+        let contracts = self.contracts_and_funds(&way.client).await?;
+        let hub = Hub::new(way.client.clone(), contracts.deployment.hub);
+        let store = self.store(ports.store.0)?;
+        self.market(&hub, contracts.start_block, ports.market.0).await?;
+        self.watch.lap("market and store");
+        let registered = self.publish(&hub, &contracts.deployment, &store, &ports.market.1).await?;
+        self.watch.lap("publishing");
+        (self.tell)(&format!("market      {}", ports.market.1));
+        let scheduler_url = match ports.scheduler {
+            Some((listener, url)) => {
+                let place = (registered.workerpool, contracts.start_block, ports.store.1.as_str());
+                self.pool(&hub, place, listener, &url).await?;
+                Some(url)
+            }
+            None => None,
+        };
+        self.watch.lap("scheduler and workers");
+        let file = NetworkFile {
+            chain_id: contracts.deployment.chain_id,
+            rpc_url: way.rpc_url,
+            ws_url: way.ws_url,
+            hub: contracts.deployment.hub,
+            rlc: contracts.deployment.rlc,
+            workerpool: registered.workerpool,
+            market_url: Some(ports.market.1),
+            sms_url: None,
+            ipfs_gateway_url: Some(ports.store.1.clone()),
+            ipfs_node_url: Some(ports.store.1),
+            compass_url: None,
+            scheduler_url,
+            dashboard_url: None,
+            keys: self.keyring.file(),
+        };
+        self.finish(hub, contracts.deployment, registered, file, first_block).await
     }
+
+    /// Waits until everything answers, and hands over.
+    async fn finish(
+        &mut self,
+        hub: Hub,
+        deployment: Deployment,
+        registered: Registered,
+        file: NetworkFile,
+        first_block: u64,
+    ) -> eyre::Result<Network> {
+        let workers = if self.plan.here == Here::All { self.keyring.workers.len() } else { 0 };
+        ready::everything(&file, workers).await?;
+        let ready_block = hub.client.head().await?.number;
+        let key = self.keyring.requester.clone();
+        let treasury = self.treasury()?;
+        treasury.rest().await;
+        let requester = treasury.sender(&key).await?;
+        let treasury = self.treasury.take().ok_or_else(no_treasury)?;
+        Ok(Network {
+            hub,
+            deployment,
+            keyring: self.keyring.clone(),
+            file,
+            registered,
+            treasury,
+            started: std::mem::take(&mut self.watch.parts),
+            first_block,
+            ready_block,
+            requester,
+            data_dir: self.plan.data_dir.clone(),
+            remote: self.remote(),
+        })
+    }
+
+    /// The chain: the embedded one, served on its port, or a node.
+    async fn connect(&mut self) -> eyre::Result<Way> {
+        let plan = &self.plan;
+        let way = match &plan.node.rpc_url() {
+            Some(url) => Way { client: Client::connect(url)?, rpc_url: url.clone(), ws_url: None },
+            None => {
+                let chain = services::open_chain(Some(plan.data_dir.join("chain")), &plan.embedded, &self.keyring)?;
+                let server = services::bind_chain(&chain, plan.port, &plan.embedded)?;
+                let (address, stop) = (server.local_addr(), self.services.stop_base.clone());
+                self.services.base.spawn(async move {
+                    server.run(stop).await;
+                    ("embedded chain", Ok(()))
+                });
+                let client = Client::in_process(chain.rpc_client());
+                Way { client, rpc_url: format!("http://{address}"), ws_url: Some(format!("ws://{address}")) }
+            }
+        };
+        (self.tell)(&match &self.plan.node.rpc_url() {
+            Some(_) => format!("chain       {} at {}", way.client.chain_id().await?, way.client.node()),
+            None => format!("chain       embedded, at {}", way.rpc_url),
+        });
+        Ok(way)
+    }
+
+    /// The contracts, found or put there, and what the roles need. On a chain that is not ours what that costs is said,
+    /// and checked, before anything is sent.
+    async fn contracts_and_funds(&mut self, client: &Client) -> eyre::Result<Contracts> {
+        let (dir, node) = (&self.plan.data_dir, &self.plan.node);
+        let known = contracts::known(client, dir, node.hub).await?;
+        let there = match (&known, node.hub) {
+            (Some(known), _) => Some(known.deployment.clone()),
+            (None, Some(hub)) => Some(deploy::find(client, hub).await?),
+            (None, None) => None,
+        };
+        let amounts = match self.remote() {
+            true => Amounts::frugal(&self.plan.gas, client.gas_price().await?),
+            false => Amounts::embedded(),
+        };
+        let needs = funds::needs(client, there.as_ref(), &self.keyring, &amounts).await?;
+        let wallet = self.keyring.admin.address();
+        if self.remote() {
+            let gas = match there {
+                Some(_) => U256::ZERO,
+                None => funds::gas_cost(&self.plan.gas, client.gas_price().await?, deploy::GAS),
+            };
+            let bill = Bill::of(&needs, gas);
+            bill.confirm(client.chain_id().await?, client.node(), wallet, node.yes)?;
+            bill.check(client, wallet, there.map(|d| d.rlc)).await?;
+        }
+        self.journal.belongs_to(&client.identity().await?)?;
+        let contracts = match (known, node.hub) {
+            (Some(known), _) => known,
+            (None, Some(hub)) => contracts::adopt(client, dir, hub).await?,
+            (None, None) => {
+                let options = deploy::Options::default();
+                let tell = |step: &str| tracing::info!(step, "deploying");
+                contracts::put(client, dir, (&self.keyring.admin, self.plan.gas), options, &self.journal, &tell).await?
+            }
+        };
+        self.watch.lap("contracts");
+        (self.tell)(&format!("contracts   hub {}", contracts.deployment.hub));
+        let treasury = Treasury::new(client.clone(), contracts.deployment.clone(), self.journal.clone(), self.plan.gas);
+        let treasury = self.treasury.insert(treasury);
+        let admin = treasury.sender(&self.keyring.admin).await?;
+        treasury.fund(needs, &admin).await?;
+        self.watch.lap("funds");
+        Ok(contracts)
+    }
+
+    fn store(&mut self, listener: TcpListener) -> eyre::Result<Store> {
+        let upload_token = services::secret(&self.plan.data_dir.join("upload.token"))?;
+        let store = Store::open(self.plan.data_dir.join("results")).wrap_err("cannot open the result store")?;
+        let config = bourse_results::Config { upload_token: Some(upload_token), ..Default::default() };
+        let router = bourse_results::router(store.clone(), config);
+        let stop = self.services.stop_base.clone();
+        self.services.base.spawn(async move {
+            ("result store", bourse_service::http::serve(listener, router, stop).await.map_err(Into::into))
+        });
+        Ok(store)
+    }
+
+    async fn market(&mut self, hub: &Hub, start_block: u64, listener: TcpListener) -> eyre::Result<()> {
+        let config = bourse_market::Config {
+            start_block,
+            poll: hub.client.poll_interval(),
+            ..bourse_market::Config::new(self.plan.data_dir.join("market"))
+        };
+        let market = bourse_market::Service::open(config, hub.clone()).await?;
+        let stop = self.services.stop_roles.clone();
+        self.services.roles.spawn(async move { ("market", market.run(listener, stop).await.map_err(Into::into)) });
+        Ok(())
+    }
+
+    /// Offers the example and the pool, and goes on offering the pool.
+    async fn publish(
+        &mut self,
+        hub: &Hub,
+        deployment: &Deployment,
+        store: &Store,
+        market_url: &str,
+    ) -> eyre::Result<Registered> {
+        let keyring = self.keyring.clone();
+        let treasury = self.treasury()?;
+        let (admin, owner) =
+            (treasury.sender(&keyring.admin).await?, treasury.sender(&keyring.workerpool_owner).await?);
+        let registered = offers::register(hub, deployment, (&admin, &owner), store).await?;
+        let pool = offers::Pool {
+            hub: hub.clone(),
+            market: Market::new(market_url, deployment.chain_id),
+            key: keyring.workerpool_owner.clone(),
+            workerpool: registered.workerpool,
+            domain: hub.domain().await?,
+        };
+        offers::publish(&registered, &pool, &keyring).await?;
+        let stop = self.services.stop_roles.clone();
+        self.services.roles.spawn(async move {
+            pool.keep_offered(stop).await;
+            ("pool's offer", Ok(()))
+        });
+        Ok(registered)
+    }
+
+    /// The pool's scheduler, and its workers if they run here.
+    async fn pool(
+        &mut self,
+        hub: &Hub,
+        (workerpool, start_block, store_url): (Address, u64, &str),
+        listener: TcpListener,
+        url: &str,
+    ) -> eyre::Result<()> {
+        let plan = services::SchedulerPlan {
+            workerpool,
+            dir: self.plan.data_dir.join("scheduler"),
+            start_block,
+            store_url: store_url.to_owned(),
+            upload_token: services::secret(&self.plan.data_dir.join("upload.token"))?,
+            gas: self.plan.gas,
+        };
+        let (key, stop) = (self.keyring.workerpool_owner.clone(), self.services.stop_roles.clone());
+        services::scheduler(&mut self.services.roles, plan, key, hub.clone(), listener, stop).await?;
+        (self.tell)(&format!("workerpool  {workerpool},\n            scheduler at {url}"));
+        match self.plan.here {
+            Here::All => self.workers(hub, workerpool, url).await,
+            Here::Scheduler | Here::Nothing => Ok(()),
+        }
+    }
+
+    async fn workers(&mut self, hub: &Hub, workerpool: Address, scheduler_url: &str) -> eyre::Result<()> {
+        if self.keyring.workers.is_empty() {
+            return Ok(());
+        }
+        let engine = bourse_worker::wasm::Engine::new().wrap_err("cannot start the WebAssembly engine")?;
+        for (n, key) in self.keyring.workers.iter().enumerate() {
+            if self.plan.liar && n == 1 {
+                // Who comes first is served first: so the liar is among the first to answer.
+                ready::workers(scheduler_url, 1).await?;
+            }
+            let worker = services::WorkerPlan {
+                name: worker_name(n),
+                scheduler_url: scheduler_url.to_owned(),
+                workerpool,
+                dir: self.plan.data_dir.join(format!("worker-{}", n + 1)),
+                gas: self.plan.gas,
+                forge: self.plan.liar && n == 0,
+                fuel: self.plan.fuel,
+            };
+            let (key, stop) = (key.clone(), self.services.stop_roles.clone());
+            services::worker(&mut self.services.roles, worker, key, hub.clone(), engine.clone(), stop).await?;
+        }
+        Ok(())
+    }
+
+    fn treasury(&mut self) -> eyre::Result<&mut Treasury> {
+        self.treasury.as_mut().ok_or_else(no_treasury)
+    }
+}
+
+fn no_treasury() -> eyre::Report {
+    eyre::eyre!("the roles were not funded: this is a defect of bourse")
 }
 
 /// The ports, taken before anything else happens: a busy one is no reason to leave things half done.
@@ -342,249 +465,6 @@ impl Ports {
             store: services::bind("the result store", port(3)).await?,
         })
     }
-}
-
-/// The chain: the embedded one, served on its port, or a node.
-async fn connect(
-    plan: &Plan,
-    keyring: &Keyring,
-    services: &mut Services,
-) -> eyre::Result<(Client, String, Option<String>)> {
-    if let Some(url) = &plan.node.rpc_url {
-        return Ok((Client::connect(url)?, url.clone(), None));
-    }
-    let chain = services::open_chain(Some(plan.data_dir.join("chain")), &plan.embedded, keyring)?;
-    let server = services::bind_chain(&chain, plan.port, &plan.embedded)?;
-    let address = server.local_addr();
-    let base = services.base.clone();
-    services.jobs.spawn(async move {
-        server.run(base).await;
-        ("embedded chain", Ok(()))
-    });
-    let client = Client::in_process(chain.rpc_client());
-    Ok((client, format!("http://{address}"), Some(format!("ws://{address}"))))
-}
-
-/// What the roles get. On a chain that is not ours it is shown, and checked, before anything is sent.
-async fn amounts(plan: &Plan, client: &Client, keyring: &Keyring) -> eyre::Result<Amounts> {
-    if plan.node.rpc_url.is_none() {
-        return Ok(Amounts::embedded());
-    }
-    let amounts = Amounts::frugal(&plan.gas, client.gas_price().await?);
-    let roles = keyring.roles().len();
-    let total = amounts.total(roles);
-    let (chain_id, wallet) = (client.chain_id().await?, keyring.admin.address());
-    funds::confirm(chain_id, client.node(), wallet, total, roles, plan.node.yes)?;
-    let rlc = match plan.node.hub {
-        Some(hub) => Some(deploy::find(client, hub).await?.rlc),
-        None => None,
-    };
-    funds::check_wallet(client, wallet, rlc, total).await?;
-    Ok(amounts)
-}
-
-/// The contracts: those remembered, those named, or new ones.
-async fn contracts(plan: &Plan, client: &Client, keyring: &Keyring, journal: &Journal) -> eyre::Result<Memory> {
-    let path = plan.data_dir.join("deployment.json");
-    if let Some(memory) = remembered(&path)? {
-        let found = deploy::find(client, memory.deployment.hub).await.wrap_err_with(|| {
-            format!("{} names contracts that this chain does not have: choose another --data-dir", path.display())
-        })?;
-        let wanted = plan.node.hub.unwrap_or(found.hub);
-        if found != memory.deployment || wanted != found.hub {
-            return Err(failure::refused(format!(
-                "{} belongs to hub {} on chain {}: choose another --data-dir",
-                plan.data_dir.display(),
-                memory.deployment.hub,
-                memory.deployment.chain_id
-            )));
-        }
-        return Ok(memory);
-    }
-    let start_block = client.head().await?.number;
-    let deployment = match plan.node.hub {
-        Some(hub) => deploy::find(client, hub).await?,
-        None => {
-            let (sender, lane) = Sender::open(client.clone(), keyring.admin.clone(), journal.clone(), plan.gas).await?;
-            let stop = CancellationToken::new();
-            let mut lanes = tokio::task::JoinSet::new();
-            lanes.spawn(lane.run(stop.clone()));
-            let options = deploy::Options::default();
-            let deployed = deploy::deploy(client, &sender, options, |step| tracing::info!(step, "deploying")).await;
-            stop.cancel();
-            while lanes.join_next().await.is_some() {}
-            deployed?
-        }
-    };
-    let memory = Memory { deployment, start_block };
-    remember(&path, &memory)?;
-    Ok(memory)
-}
-
-fn remembered(path: &Path) -> eyre::Result<Option<Memory>> {
-    match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .wrap_err_with(|| format!("{} is damaged: restore it, or choose another --data-dir", path.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).wrap_err_with(|| format!("cannot read {}", path.display())),
-    }
-}
-
-fn remember(path: &Path, memory: &Memory) -> eyre::Result<()> {
-    let draft = path.with_extension("new");
-    let text = serde_json::to_vec_pretty(memory).expect("memories serialise");
-    let write = || {
-        std::fs::write(&draft, text)?;
-        std::fs::File::open(&draft)?.sync_all()?;
-        std::fs::rename(&draft, path)
-    };
-    write().wrap_err_with(|| format!("cannot write {}", path.display()))
-}
-
-struct Published {
-    app: Address,
-    dataset: Address,
-    workerpool: Address,
-}
-
-/// The example app and dataset, the pool, and an open order for each.
-async fn publish_all(
-    hub: &Hub,
-    deployment: &Deployment,
-    treasury: &mut Treasury,
-    keyring: &Keyring,
-    store: &Store,
-    market_url: &str,
-) -> eyre::Result<Published> {
-    let admin = treasury.sender(&keyring.admin).await?;
-    let owner = treasury.sender(&keyring.workerpool_owner).await?;
-    let keep = |name: &str, content| -> eyre::Result<publish::Asset> {
-        let cid = store.add(content).wrap_err_with(|| format!("cannot store {name}"))?.cid;
-        Ok(publish::Asset { name: name.to_owned(), cid, checksum: publish::sha256(content) })
-    };
-    let module = keep(assets::APP_NAME, assets::APP)?;
-    let prices = keep(assets::DATASET_NAME, assets::DATASET)?;
-    let (app, dataset, workerpool) = tokio::try_join!(
-        publish::app(hub, deployment, &admin, module),
-        publish::dataset(hub, deployment, &admin, prices),
-        publish::workerpool(hub, deployment, &owner, "bourse"),
-    )?;
-    let domain = hub.domain().await?;
-    let market = Market::new(market_url, hub.client.chain_id().await?);
-    let stake = hub.account(owner.address()).await?.stake;
-    let volume = affordable(stake);
-    if volume == 0 {
-        return Err(failure::refused(format!(
-            "the pool owner {} has {stake} RLC in the hub and one task locks {} RLC: deposit more",
-            owner.address(),
-            pool_stake()
-        )));
-    }
-    let app_order = publish::app_order(app, Nrlc::rlc(publish::APP_PRICE));
-    let app_order = publish::sign(app_order, &keyring.admin, &domain);
-    let dataset_order = publish::dataset_order(dataset, Nrlc::rlc(publish::DATASET_PRICE));
-    let dataset_order = publish::sign(dataset_order, &keyring.admin, &domain);
-    let pool_order = publish::sign(publish::workerpool_order(workerpool, volume), &keyring.workerpool_owner, &domain);
-    publish::offer(&market, &keyring.admin, &app_order, &domain).await?;
-    publish::offer(&market, &keyring.admin, &dataset_order, &domain).await?;
-    publish::offer(&market, &keyring.workerpool_owner, &pool_order, &domain).await?;
-    Ok(Published { app, dataset, workerpool })
-}
-
-/// What the pool owner locks per task.
-fn pool_stake() -> Nrlc {
-    let percent = U256::from(bourse_protocol::reward::POOL_STAKE_PERCENT);
-    Nrlc::rlc(publish::POOL_PRICE).percent(percent).expect("small amounts do not overflow")
-}
-
-/// How many tasks a deposit covers.
-fn affordable(stake: Nrlc) -> u64 {
-    (stake.0 / pool_stake().0).saturating_to()
-}
-
-async fn start_workers(
-    plan: &Plan,
-    keyring: &Keyring,
-    hub: &Hub,
-    workerpool: Address,
-    scheduler_url: &str,
-    services: &mut Services,
-) -> eyre::Result<()> {
-    if keyring.workers.is_empty() {
-        return Ok(());
-    }
-    let engine = bourse_worker::wasm::Engine::new().wrap_err("cannot start the WebAssembly engine")?;
-    for (n, key) in keyring.workers.iter().enumerate() {
-        if plan.liar && n == 1 {
-            // Who comes first is served first: so the liar is among the first to answer.
-            await_workers(scheduler_url, 1).await?;
-        }
-        let worker = services::WorkerPlan {
-            name: worker_name(n),
-            scheduler_url: scheduler_url.to_owned(),
-            workerpool,
-            dir: plan.data_dir.join(format!("worker-{}", n + 1)),
-            gas: plan.gas,
-            forge: plan.liar && n == 0,
-            fuel: plan.fuel,
-        };
-        let (key, stop) = (key.clone(), services.roles.clone());
-        services::worker(&mut services.jobs, worker, key, hub.clone(), engine.clone(), stop).await?;
-    }
-    Ok(())
-}
-
-/// Returns when every service answers and so many workers are at their post.
-async fn await_answers(file: &NetworkFile, workers: usize) -> eyre::Result<()> {
-    let http = bourse_service::http::client(Duration::from_secs(5));
-    let chain = file.chain_id;
-    for url in [
-        file.market_url.as_ref().map(|u| format!("{u}/version")),
-        file.scheduler_url.as_ref().map(|u| format!("{u}/version")),
-        file.ipfs_gateway_url.as_ref().map(|u| format!("{u}/ipfs/{}", Cid::of(assets::DATASET))),
-    ]
-    .into_iter()
-    .flatten()
-    {
-        http.get(&url)
-            .send()
-            .await
-            .and_then(reqwest::Response::error_for_status)
-            .wrap_err("a service does not answer")?;
-    }
-    let answer = Client::connect(&file.rpc_url)?.chain_id().await?;
-    if answer != chain {
-        return Err(eyre::eyre!("{} is chain {answer}, not {chain}: another program answers there", file.rpc_url));
-    }
-    match &file.scheduler_url {
-        Some(scheduler) => await_workers(scheduler, workers).await,
-        None => Ok(()),
-    }
-}
-
-/// Returns when so many workers are at their post.
-async fn await_workers(scheduler: &str, count: usize) -> eyre::Result<()> {
-    let patience = Instant::now() + Duration::from_secs(20);
-    while connected_workers(scheduler).await? < count {
-        if Instant::now() > patience {
-            return Err(eyre::eyre!("not all workers reached their scheduler: run with -v to see why"));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
-
-/// How many workers a scheduler has.
-pub(crate) async fn connected_workers(scheduler_url: &str) -> eyre::Result<usize> {
-    #[derive(Deserialize)]
-    struct Workers {
-        workers: Vec<bourse_protocol::api::WorkerView>,
-    }
-    let http = bourse_service::http::client(Duration::from_secs(5));
-    let answer = http.get(format!("{scheduler_url}/workers")).send().await.wrap_err("the scheduler does not answer")?;
-    let workers: Workers = answer.json().await.wrap_err("the scheduler's answer is not understood")?;
-    Ok(workers.workers.iter().filter(|w| w.connected).count())
 }
 
 /// Says one line of progress.

@@ -1,6 +1,7 @@
 //! `network.json`: where everything of a running network is. Its appearance means that every URL in it answers.
 
-use bourse_chain::{PrivateKeySigner, keys};
+use crate::failure;
+use bourse_chain::{Client, PrivateKeySigner, keys};
 use bourse_protocol::Address;
 use eyre::WrapErr;
 use serde::{Deserialize, Serialize};
@@ -9,8 +10,11 @@ use std::{
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+/// A service that takes longer than this does not answer.
+const ANSWER: Duration = Duration::from_secs(10);
 /// The name of the file in a data directory.
 pub(crate) const NAME: &str = "network.json";
 
@@ -70,13 +74,48 @@ impl NetworkFile {
     pub(crate) fn read(data_dir: &Path) -> eyre::Result<Self> {
         let path = data_dir.join(NAME);
         let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => crate::failure::refused(format!(
+            std::io::ErrorKind::NotFound => failure::refused(format!(
                 "no network runs in {}: start one with `bourse up --data-dir {0}`",
                 data_dir.display()
             )),
             _ => eyre::Report::new(error).wrap_err(format!("cannot read {}", path.display())),
         })?;
         serde_json::from_str(&text).wrap_err_with(|| format!("{} is damaged: start the network again", path.display()))
+    }
+
+    /// The network of a data directory, once it answers. A file that was left behind by a killed process is no network.
+    pub(crate) async fn running(data_dir: &Path) -> eyre::Result<(Self, Client)> {
+        let network = Self::read(data_dir)?;
+        let client = Client::connect(&network.rpc_url)?;
+        let answer = match client.chain_id().await {
+            Ok(answer) => answer,
+            Err(error) if error.is_transient() => return Err(network.silent(data_dir, &network.rpc_url)),
+            Err(error) => return Err(error.into()),
+        };
+        if answer != network.chain_id {
+            return Err(failure::refused(format!(
+                "{} is chain {answer} now, and the network in {} is on chain {}: start it again",
+                network.rpc_url,
+                data_dir.display(),
+                network.chain_id
+            )));
+        }
+        if let Some(market) = &network.market_url {
+            let asked = bourse_service::http::client(ANSWER).get(format!("{market}/version")).send().await;
+            if asked.is_err() {
+                return Err(network.silent(data_dir, market));
+            }
+        }
+        Ok((network, client))
+    }
+
+    fn silent(&self, data_dir: &Path, url: &str) -> eyre::Report {
+        // A network that is announced without a WebSocket is not on the embedded chain.
+        let more = if self.ws_url.is_some() { "" } else { " and the --rpc-url and --key-file that it had" };
+        let dir = data_dir.display();
+        failure::refused(format!(
+            "the network in {dir} is not running ({url} does not answer): start it with `bourse up --data-dir {dir}`{more}"
+        ))
     }
 
     /// Writes the file: whole or not at all, for its owner only.

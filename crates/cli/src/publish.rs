@@ -11,6 +11,7 @@ use bourse_protocol::{
     Address, B256, Bytes, U256,
     abi::IRegistry,
     api::OrderStatus,
+    book::{Filter, Window},
     ipfs::Cid,
     money::Nrlc,
     orders::{AppOrder, DatasetOrder, Order, WorkerpoolOrder, number::MAX_EXACT},
@@ -138,19 +139,74 @@ pub(crate) fn sign<O: Order>(mut order: O, key: &PrivateKeySigner, domain: &Eip7
     order
 }
 
-/// Publishes a standing offer, unless it is in the book already.
-pub(crate) async fn offer<O: Order>(
+/// Whether the owner of `key` has an open order in the book about the same subject on the same terms.
+pub(crate) async fn is_offered<O: Offer>(market: &Market, key: &PrivateKeySigner, order: &O) -> eyre::Result<bool> {
+    let filter = Filter { signer: Some(key.address()), ..Filter::about(order.subject()) };
+    let page = market.orders::<O>(&filter, Window::default()).await?;
+    Ok(page.orders.iter().any(|open| open.signer == key.address() && open.order.terms() == order.terms()))
+}
+
+/// Signs and publishes a standing offer, unless one like it is open. One that is used up is followed by another.
+pub(crate) async fn offer<O: Offer>(
     market: &Market,
     key: &PrivateKeySigner,
-    order: &O,
+    order: O,
     domain: &Eip712Domain,
 ) -> eyre::Result<()> {
-    let known = market.order::<O>(order.hash(domain)).await?;
-    if known.is_some_and(|o| o.status == OrderStatus::Open) {
+    if is_offered(market, key, &order).await? {
         return Ok(());
     }
-    market.publish(key, order).await.wrap_err_with(|| format!("cannot publish the {} order", O::KIND))?;
+    let known = market.order::<O>(order.hash(domain)).await?;
+    let order = match known.map(|o| o.status) {
+        // A dead order may come back when what killed it has passed.
+        None | Some(OrderStatus::Dead) => order,
+        Some(OrderStatus::Open) => return Ok(()),
+        Some(OrderStatus::Filled | OrderStatus::Canceled) => {
+            order.with_salt(B256::from(*PrivateKeySigner::random().to_bytes()))
+        }
+    };
+    let order = sign(order, key, domain);
+    market.publish(key, &order).await.wrap_err_with(|| format!("cannot publish the {} order", O::KIND))?;
     Ok(())
+}
+
+/// An order that offers something.
+pub(crate) trait Offer: Order {
+    /// What makes two offers the same to a buyer: the price, and the highest trust.
+    fn terms(&self) -> (U256, U256);
+
+    /// The same offer as another order.
+    fn with_salt(self, salt: B256) -> Self;
+}
+
+impl Offer for AppOrder {
+    fn terms(&self) -> (U256, U256) {
+        (self.appprice, U256::ZERO)
+    }
+
+    fn with_salt(self, salt: B256) -> Self {
+        Self { salt, ..self }
+    }
+}
+
+impl Offer for DatasetOrder {
+    fn terms(&self) -> (U256, U256) {
+        (self.datasetprice, U256::ZERO)
+    }
+
+    fn with_salt(self, salt: B256) -> Self {
+        Self { salt, ..self }
+    }
+}
+
+impl Offer for WorkerpoolOrder {
+    fn terms(&self) -> (U256, U256) {
+        (self.workerpoolprice, self.trust)
+    }
+
+    fn with_salt(self, salt: B256) -> Self {
+        Self { salt, ..self }
+    }
 }
 
 /// The same order every time: publishing again changes nothing.

@@ -111,7 +111,7 @@ pub(crate) fn text(report: &Report) -> String {
         p.deviation()
     ));
     line(format!(
-        "  (spot {} $, strike {} $, {} year(s), rate {}, volatility {:.4}, {} paths)",
+        "  (spot {} $, strike {} $, {} year(s), rate {},\n  volatility {:.4}, {} paths)",
         p.spot, p.strike, p.maturity, p.rate, p.volatility, p.paths
     ));
     line("\nHow long it took".into());
@@ -120,15 +120,18 @@ pub(crate) fn text(report: &Report) -> String {
     rows.push(vec!["from start to checked result".into(), format!("{:.3}", report.total_seconds)]);
     line(table(&rows).trim_end().into());
     line("\nWho was paid what (RLC in the hub), and reputation".into());
-    let mut rows = vec![["who", "before", "after", "change", "score", ""].map(String::from).to_vec()];
+    let mut rows = vec![["who", "before", "after", "change", "score"].map(String::from).to_vec()];
     rows.extend(report.accounts.iter().map(|l| {
         let score = match (l.score_before, l.score_after) {
             (Some(before), Some(after)) => format!("{before} → {after}"),
             _ => String::new(),
         };
-        vec![l.who.clone(), l.before.to_string(), l.after.to_string(), l.change(), score, l.note.clone()]
+        vec![l.who.clone(), l.before.to_string(), l.after.to_string(), l.change(), score]
     }));
     line(table(&rows).trim_end().into());
+    for noted in report.accounts.iter().filter(|l| !l.note.is_empty()) {
+        line(format!("  {}:\n    {}", noted.who, noted.note.replace("; ", ";\n    ")));
+    }
     line("\nGas per call".into());
     let mut rows = vec![["call", "calls", "gas"].map(String::from).to_vec()];
     rows.extend(report.gas.iter().map(|g| vec![g.call.clone(), g.count.to_string(), g.gas.to_string()]));
@@ -138,8 +141,8 @@ pub(crate) fn text(report: &Report) -> String {
         report.total_gas.to_string(),
     ]);
     line(table(&rows).trim_end().into());
-    line(format!("\nThe result: {}", report.result_file.display()));
-    line(format!("  its sha256 {} is the digest that the workers agreed on, on chain", report.digest));
+    line(format!("\nThe result\n  {}", report.result_file.display()));
+    line(format!("  its sha256\n  {}\n  is the digest that the workers agreed on, on chain", report.digest));
     line(format!("  in the store under {}", report.location));
     if let Some(bytes) = report.peak_memory_bytes {
         line(format!("  this process needed {} MB of memory at most", bytes / 1_000_000));

@@ -8,7 +8,7 @@ use crate::{
     services::{self, Jobs, SchedulerPlan, WorkerPlan},
     shutdown,
 };
-use bourse_chain::{Client, Hub, keys};
+use bourse_chain::{Hub, keys};
 use bourse_service::CancellationToken;
 use clap::Args;
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ pub(crate) struct WorkerArguments {
 pub(crate) async fn scheduler(arguments: SchedulerArguments) -> eyre::Result<()> {
     let mut signals = JoinSet::new();
     let stop = shutdown::on_signal(&mut signals);
-    let network = NetworkFile::read(&arguments.network)?;
+    let (network, client) = NetworkFile::running(&arguments.network).await?;
     let key = match &arguments.key_file {
         Some(path) => keys::read(path)?,
         None => network.keys.workerpool_owner.signer()?,
@@ -76,7 +76,7 @@ pub(crate) async fn scheduler(arguments: SchedulerArguments) -> eyre::Result<()>
         upload_token: services::secret(&arguments.network.join("upload.token"))?,
         gas: arguments.gas.policy(),
     };
-    let hub = Hub::new(Client::connect(&network.rpc_url)?, network.hub);
+    let hub = Hub::new(client, network.hub);
     let mut jobs = Jobs::new();
     services::scheduler(&mut jobs, plan, key, hub, listener, stop.clone()).await?;
     output::say(&format!("scheduler of pool {} listens at {url}; Ctrl-C stops it", network.workerpool));
@@ -87,7 +87,7 @@ pub(crate) async fn scheduler(arguments: SchedulerArguments) -> eyre::Result<()>
 pub(crate) async fn worker(arguments: WorkerArguments) -> eyre::Result<()> {
     let mut signals = JoinSet::new();
     let stop = shutdown::on_signal(&mut signals);
-    let network = NetworkFile::read(&arguments.network)?;
+    let (network, client) = NetworkFile::running(&arguments.network).await?;
     let key = keys::read(&arguments.key_file)?;
     let scheduler_url = match arguments.scheduler_url {
         Some(url) => url,
@@ -102,7 +102,7 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> eyre::Result<()> {
         forge: false,
         fuel: arguments.fuel.units,
     };
-    let hub = Hub::new(Client::connect(&network.rpc_url)?, network.hub);
+    let hub = Hub::new(client, network.hub);
     let engine = bourse_worker::wasm::Engine::new()?;
     let mut jobs = Jobs::new();
     output::say(&format!("worker {} works for pool {}; Ctrl-C stops it", key.address(), network.workerpool));

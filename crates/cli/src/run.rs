@@ -5,14 +5,14 @@ use crate::{
     buy::{self, Buyer, Outcome, Purchase, Waiting, Wish},
     failure,
     names::{self, Kind},
-    network,
     network_file::NetworkFile,
-    output, shutdown,
+    output, ready, shutdown,
+    turn::Turn,
 };
-use bourse_chain::{Client, Hub, PrivateKeySigner, Sender, deploy, keys};
+use bourse_chain::{Hub, PrivateKeySigner, Sender, deploy, keys};
 use bourse_market::client::Client as Market;
 use bourse_protocol::{U256, api::TaskView, consensus, money::Nrlc, replicate::Status};
-use bourse_service::{CancellationToken, journal::Journal};
+use bourse_service::CancellationToken;
 use clap::Args;
 use eyre::WrapErr;
 use serde_json::json;
@@ -72,48 +72,26 @@ pub(crate) async fn execute(arguments: Arguments) -> eyre::Result<()> {
     let mut signals = JoinSet::new();
     let stop = shutdown::on_signal(&mut signals);
     let data_dir = arguments.data_dir.path();
-    let network = NetworkFile::read(&data_dir)?;
+    let (network, client) = NetworkFile::running(&data_dir).await?;
     let key = match &arguments.key_file {
         Some(path) => keys::read(path)?,
         None => network.keys.requester.signer()?,
     };
     let started = Instant::now();
-    let hub = Hub::new(Client::connect(&network.rpc_url)?, network.hub);
-    let mut lanes = JoinSet::new();
-    let end = CancellationToken::new();
-    let sender = sender(&hub, &key, &data_dir, &arguments.gas, &mut lanes, &end).await?;
-    let bought = {
-        let buying = purchase(&arguments, &network, &hub, &key, &sender);
-        tokio::select! {
-            bought = buying => bought,
-            () = stop.cancelled() => Err(failure::interrupted(
-                "stopped: nothing was bought, or the purchase stands on chain; `bourse task list` shows it",
-            )),
-        }
+    let hub = Hub::new(client, network.hub);
+    let buying = async {
+        let turn = Turn::take(&hub, &key, &data_dir, &arguments.gas).await?;
+        let bought = purchase(&arguments, &network, &hub, &key, &turn.sender).await;
+        turn.end().await;
+        bought
     };
-    let outcome = match bought {
-        Ok(purchase) => finish(&arguments, &network, &hub, &purchase, started, &stop).await,
-        Err(error) => Err(error),
+    let purchase = tokio::select! {
+        bought = buying => bought?,
+        () = stop.cancelled() => return Err(failure::interrupted(
+            "stopped: nothing was bought, or the purchase stands on chain; `bourse task list` shows it",
+        )),
     };
-    end.cancel();
-    while lanes.join_next().await.is_some() {}
-    outcome
-}
-
-/// A sender whose journal is of this run alone, so that several runs can go on at once.
-pub(crate) async fn sender(
-    hub: &Hub,
-    key: &PrivateKeySigner,
-    data_dir: &Path,
-    gas: &Gas,
-    lanes: &mut JoinSet<()>,
-    end: &CancellationToken,
-) -> eyre::Result<Sender> {
-    let name = format!("{}-{}.db", network::now(), std::process::id());
-    let journal = Journal::open(&data_dir.join("runs").join(name), &[bourse_chain::sender::SCHEMA])?;
-    let (sender, lane) = Sender::open(hub.client.clone(), key.clone(), journal, gas.policy()).await?;
-    lanes.spawn(lane.run(end.clone()));
-    Ok(sender)
+    finish(&arguments, &network, &hub, &purchase, started, &stop).await
 }
 
 async fn purchase(
@@ -152,7 +130,7 @@ async fn purchase(
 /// Refuses a trust for which there are not enough workers.
 pub(crate) async fn check_workers(scheduler: &str, trust: u64) -> eyre::Result<()> {
     let needed = consensus::fresh_workers_needed(U256::from(trust));
-    let there = network::connected_workers(scheduler).await?;
+    let there = ready::connected_workers(scheduler).await?;
     if there < needed as usize {
         return Err(failure::refused(too_few(trust, needed, there)));
     }

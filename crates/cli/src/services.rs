@@ -4,7 +4,7 @@ use crate::{failure, keyring::Keyring};
 use bourse_chain::{GasPolicy, Hub, PrivateKeySigner};
 use bourse_devchain as devchain;
 use bourse_protocol::{Address, U256};
-use bourse_service::{CancellationToken, clock::Clock, http};
+use bourse_service::{CancellationToken, http};
 use clap::Args;
 use eyre::WrapErr;
 use std::{
@@ -18,6 +18,12 @@ use tokio::{net::TcpListener, task::JoinSet};
 const GENESIS_ETHER: u128 = 10_000 * 10u128.pow(18);
 /// What a start writes in all, and as much again, in bytes.
 const ROOM: usize = 10_000_000;
+/// With less room than this, in bytes, something that must be written soon cannot be.
+const LEAST_ROOM: u64 = 256 * 1024;
+/// How often it is looked whether there is room.
+const ROOM_LOOK: Duration = Duration::from_millis(500);
+/// How long services may take to stop.
+const STOP: Duration = Duration::from_secs(5);
 /// How often a scheduler compares all open tasks with the chain.
 const FULL_PASS: Duration = Duration::from_secs(15);
 
@@ -34,6 +40,72 @@ pub(crate) struct Embedded {
 
 /// Everything that runs, by name. When one ends with an error, the network ends with it.
 pub(crate) type Jobs = JoinSet<(&'static str, eyre::Result<()>)>;
+
+/// What runs, in the order in which it stops.
+pub(crate) struct Services {
+    /// Workers, scheduler and market.
+    pub(crate) roles: Jobs,
+    /// Stops them.
+    pub(crate) stop_roles: CancellationToken,
+    /// The store and the chain's port, which the roles need to the end.
+    pub(crate) base: Jobs,
+    /// Stops those.
+    pub(crate) stop_base: CancellationToken,
+}
+
+impl Services {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        let (stop_roles, stop_base) = (CancellationToken::new(), CancellationToken::new());
+        Self { roles: Jobs::new(), stop_roles, base: Jobs::new(), stop_base }
+    }
+
+    /// Waits until `stop`, or until a service fails.
+    pub(crate) async fn run_until(&mut self, stop: &CancellationToken) -> eyre::Result<()> {
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            failed = self.failure() => Err(failed),
+        }
+    }
+
+    /// Ends when a service ends that should not have.
+    pub(crate) async fn failure(&mut self) -> eyre::Report {
+        tokio::select! {
+            failed = first_end(&mut self.roles) => failed,
+            failed = first_end(&mut self.base) => failed,
+        }
+    }
+
+    /// Stops workers, scheduler and market.
+    pub(crate) async fn stop_roles(&mut self) {
+        self.stop_roles.cancel();
+        drain(&mut self.roles).await;
+    }
+
+    /// Stops everything.
+    pub(crate) async fn stop(&mut self) {
+        self.stop_roles().await;
+        self.stop_base.cancel();
+        drain(&mut self.base).await;
+    }
+}
+
+/// Ends when a job ends.
+async fn first_end(jobs: &mut Jobs) -> eyre::Report {
+    match jobs.join_next().await {
+        Some(Ok((name, Err(error)))) => error.wrap_err(format!("the {name} stopped")),
+        Some(Ok((name, Ok(())))) => eyre::eyre!("the {name} stopped by itself"),
+        Some(Err(error)) => eyre::Report::new(error).wrap_err("a service crashed"),
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for jobs that were told to stop. What does not stop in time is dropped with the process; its journal is whole
+/// at any moment.
+async fn drain(jobs: &mut Jobs) {
+    let all = async { while jobs.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(STOP, all).await;
+}
 
 /// 127.0.0.1 with a port.
 pub(crate) fn local(port: u16) -> SocketAddr {
@@ -105,10 +177,7 @@ pub(crate) async fn scheduler(
     };
     let (service, lane) = bourse_scheduler::Service::open(config, key, hub).await?;
     let lane_stop = stop.clone();
-    jobs.spawn(async move {
-        lane.run(lane_stop).await;
-        ("scheduler's transactions", Ok(()))
-    });
+    jobs.spawn(async move { ("scheduler's transactions", lane.work(lane_stop).await.map_err(Into::into)) });
     jobs.spawn(async move { ("scheduler", service.run(listener, stop).await.map_err(Into::into)) });
     Ok(())
 }
@@ -189,9 +258,20 @@ pub(crate) fn check_room(path: &Path) -> eyre::Result<()> {
     written.map_err(|error| unusable(path, error))
 }
 
+/// Ends when the disk of a folder is full. During a start nothing else would say so: what cannot be written waits for room.
+pub(crate) async fn no_room(path: &Path) -> eyre::Report {
+    loop {
+        tokio::time::sleep(ROOM_LOOK).await;
+        let room = rustix::fs::statvfs(path).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        if room.is_ok_and(|room| room < LEAST_ROOM) {
+            return unusable(path, std::io::ErrorKind::StorageFull.into());
+        }
+    }
+}
+
 fn unusable(path: &Path, error: std::io::Error) -> eyre::Report {
     match error.kind() {
-        std::io::ErrorKind::StorageFull => failure::refused(format!(
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => failure::refused(format!(
             "no room left on the disk of {}: free some space ({} MB at least), or choose another --data-dir",
             path.display(),
             ROOM / 1_000_000

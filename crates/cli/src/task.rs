@@ -6,9 +6,10 @@ use crate::{
     failure,
     network_file::NetworkFile,
     output,
-    run::{deliver, need, sender},
+    run::{deliver, need},
+    turn::Turn,
 };
-use bourse_chain::{Client, Hub};
+use bourse_chain::Hub;
 use bourse_protocol::{
     abi::IHub,
     api::TaskView,
@@ -16,11 +17,9 @@ use bourse_protocol::{
     ids::{DealId, TaskId},
     money::Nrlc,
 };
-use bourse_service::CancellationToken;
 use clap::{Args, Subcommand};
 use eyre::WrapErr;
 use std::{path::PathBuf, time::Duration, time::Instant};
-use tokio::task::JoinSet;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -92,7 +91,7 @@ async fn list(arguments: ListArguments) -> eyre::Result<()> {
     struct Tasks {
         tasks: Vec<TaskView>,
     }
-    let network = NetworkFile::read(&arguments.data_dir.path())?;
+    let (network, _) = NetworkFile::running(&arguments.data_dir.path()).await?;
     let url = format!("{}/tasks", need(&network.scheduler_url, "scheduler")?);
     let answer = http().get(&url).send().await.wrap_err("the scheduler does not answer: is the network running?")?;
     let Tasks { tasks } = answer.json().await.wrap_err("the scheduler's answer is not understood")?;
@@ -112,7 +111,7 @@ async fn list(arguments: ListArguments) -> eyre::Result<()> {
 }
 
 async fn show(arguments: OneArguments) -> eyre::Result<()> {
-    let network = NetworkFile::read(&arguments.list.data_dir.path())?;
+    let (network, _) = NetworkFile::running(&arguments.list.data_dir.path()).await?;
     let scheduler = need(&network.scheduler_url, "scheduler")?;
     let task = arguments.task;
     let view = buy::view(&http(), scheduler, task).await.ok_or_else(|| {
@@ -149,8 +148,8 @@ async fn show(arguments: OneArguments) -> eyre::Result<()> {
 
 async fn result(arguments: ResultArguments) -> eyre::Result<()> {
     let started = Instant::now();
-    let network = NetworkFile::read(&arguments.one.list.data_dir.path())?;
-    let hub = Hub::new(Client::connect(&network.rpc_url)?, network.hub);
+    let (network, client) = NetworkFile::running(&arguments.one.list.data_dir.path()).await?;
+    let hub = Hub::new(client, network.hub);
     let task = arguments.one.task;
     let state = hub.task(task).await?;
     match state.status {
@@ -173,8 +172,8 @@ async fn result(arguments: ResultArguments) -> eyre::Result<()> {
 
 async fn claim(arguments: ClaimArguments) -> eyre::Result<()> {
     let data_dir = arguments.one.list.data_dir.path();
-    let network = NetworkFile::read(&data_dir)?;
-    let hub = Hub::new(Client::connect(&network.rpc_url)?, network.hub);
+    let (network, client) = NetworkFile::running(&data_dir).await?;
+    let hub = Hub::new(client, network.hub);
     let task = arguments.one.task;
     let state = hub.task(task).await?;
     let now = crate::network::now();
@@ -194,12 +193,10 @@ async fn claim(arguments: ClaimArguments) -> eyre::Result<()> {
         TaskStatus::Completed => return Err(failure::refused(format!("task {task} was completed and paid"))),
         TaskStatus::Failed => return Err(failure::refused(format!("task {task} was refunded before"))),
     }
-    let (mut lanes, end) = (JoinSet::new(), CancellationToken::new());
     let key = network.keys.requester.signer()?;
-    let sender = sender(&hub, &key, &data_dir, &arguments.gas, &mut lanes, &end).await?;
-    let sent = sender.send(&format!("claim:{task}"), hub.address, &IHub::claimCall { taskid: task.0 }).await;
-    end.cancel();
-    while lanes.join_next().await.is_some() {}
+    let turn = Turn::take(&hub, &key, &data_dir, &arguments.gas).await?;
+    let sent = turn.sender.send(&format!("claim:{task}"), hub.address, &IHub::claimCall { taskid: task.0 }).await;
+    turn.end().await;
     sent.wrap_err("cannot claim")?;
     output::say(&format!("claimed: the price of task {task} went back to who paid it"));
     Ok(())

@@ -60,9 +60,17 @@ pub(crate) async fn execute(arguments: Arguments) -> eyre::Result<()> {
     };
     output::say(&format!("starting a network in {}", data_dir.display()));
     let (network, mut services) = Network::start(plan, &network::tell, &stop).await?;
-    let path = network.file.write(&data_dir)?;
+    let path = match network.file.write(&data_dir) {
+        Ok(path) => path,
+        Err(error) => {
+            return Err(match network.stop(services).await {
+                Ok(()) => error,
+                Err(kept) => error.wrap_err(kept),
+            });
+        }
+    };
     output::say(&format!(
-        "ready: {}\nbuy a computation in another shell:\n  bourse run --data-dir {} --app {} --dataset {} --args '--strike 450 --maturity 1' --trust 5\nCtrl-C stops; the same command continues",
+        "ready: {}\nbuy a computation in another shell:\n  bourse run --data-dir {} \\\n    --app {} --dataset {} \\\n    --args '--strike 450 --maturity 1' --trust 5\nCtrl-C stops; the same command continues",
         path.display(),
         data_dir.display(),
         crate::assets::APP_NAME,

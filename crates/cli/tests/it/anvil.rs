@@ -23,12 +23,12 @@ const DUST: u64 = 1_000_000_000_000_000;
 /// What the wallet has at the start, in wei.
 const ETHER: u128 = 10 * 10u128.pow(18);
 
-struct Anvil {
+pub(crate) struct Anvil {
     _process: Process,
-    url: String,
-    client: Client,
+    pub(crate) url: String,
+    pub(crate) client: Client,
     /// The wallet that pays for everything.
-    key: PrivateKeySigner,
+    pub(crate) key: PrivateKeySigner,
     key_file: String,
 }
 
@@ -42,7 +42,7 @@ fn tool() -> PathBuf {
 }
 
 impl Anvil {
-    fn start(home: &Home, arguments: &[&str]) -> Self {
+    pub(crate) fn start(home: &Home, arguments: &[&str]) -> Self {
         let mut command = Command::new(tool());
         command.args(["--port", "0", "--host", "127.0.0.1"]).args(arguments);
         let mut process = Process::spawn(command);
@@ -65,7 +65,7 @@ impl Anvil {
         anvil
     }
 
-    fn set_balance(&self, wei: u128) {
+    pub(crate) fn set_balance(&self, wei: u128) {
         rpc(&self.url, "anvil_setBalance", json!([self.key.address(), format!("{wei:#x}")]));
     }
 
@@ -74,11 +74,11 @@ impl Anvil {
     }
 
     /// How many transactions the wallet has sent.
-    fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         ask(self.client.nonce(self.key.address())).unwrap()
     }
 
-    fn node(&self) -> [&str; 4] {
+    pub(crate) fn node(&self) -> [&str; 4] {
         ["--rpc-url", &self.url, "--key-file", &self.key_file]
     }
 
@@ -195,6 +195,44 @@ fn on_a_chain_that_is_not_for_tests_nothing_is_spent_unasked() {
 }
 
 #[test]
+fn ctrl_c_during_a_start_gives_back_what_the_roles_got() {
+    let home = Home::new();
+    // A block a second: the start takes some.
+    let anvil = Anvil::start(&home, &["--block-time", "1"]);
+    let dir = home.join("n").display().to_string();
+    let line = [&["up", "--port", "0", "--data-dir", &dir][..], &anvil.node()].concat();
+    let mut process = home.start(&line);
+    process.says("contracts ");
+    let hub = process.stderr().split_once("hub ").unwrap().1.lines().next().unwrap().trim().parse().unwrap();
+    eventually("a role should have ether", || {
+        role_keys(&home.join("n")).iter().any(|(_, role)| !anvil.ether(*role).is_zero()).then_some(())
+    });
+    process.interrupt();
+    let ended = process.wait(PATIENCE).failed(130, &["stopped before the network was ready", "start again"]);
+    assert!(ended.stderr.contains("taking back"), "{ended:#?}");
+    anvil.assert_swept(&home.join("n"), hub);
+
+    let network = Network::up(&home, "n", &anvil.node());
+    assert_eq!(network.hub.address, hub);
+    network.process.interrupt();
+    network.process.wait(PATIENCE).succeeded();
+    anvil.assert_swept(&home.join("n"), hub);
+}
+
+#[test]
+fn who_funded_the_roles_before_a_crash_needs_no_more_for_the_next_start() {
+    let home = Home::new();
+    let anvil = Anvil::start(&home, &[]);
+    let first = Network::up(&home, "n", &anvil.node());
+    first.kill();
+    // What is left in the wallet pays for gas, and no more.
+    anvil.set_balance(10u128.pow(16));
+    let second = Network::up(&home, "n", &anvil.node());
+    second.stop().succeeded();
+    assert!(anvil.ether(anvil.key.address()) > U256::from(10).pow(U256::from(17)), "the roles' ether came back");
+}
+
+#[test]
 fn a_wallet_that_cannot_pay_sends_nothing() {
     let home = Home::new();
     let anvil = Anvil::start(&home, &[]);
@@ -209,11 +247,10 @@ fn a_wallet_that_cannot_pay_sends_nothing() {
 fn a_node_that_is_not_there_is_named() {
     let home = Home::new();
     network::write_key(&home.join("wallet"), &PrivateKeySigner::random());
-    // Nobody listens on a port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let url = format!("http://127.0.0.1:{port}");
-    let ended = home.start(["demo", "--rpc-url", &url, "--key-file", "wallet"]).wait(PATIENCE);
-    ended.failed(1, &[&url, "does not answer"]);
-    let ended = home.run(["demo", "--rpc-url", &url, "--key-file", "nothing"]);
+    // Nobody listens on this port: it belongs to a service that is long gone.
+    let url = "http://127.0.0.1:1";
+    let ended = home.start(["demo", "--rpc-url", url, "--key-file", "wallet"]).wait(PATIENCE);
+    ended.failed(1, &[url, "does not answer"]);
+    let ended = home.run(["demo", "--rpc-url", url, "--key-file", "nothing"]);
     ended.failed(1, &["nothing", "key file"]);
 }

@@ -171,11 +171,22 @@ fn the_story_is_told_in_words() {
         "0 → 1",
         "Gas per call",
         "matchOrders",
-        "The result: ",
+        "The result",
         "is the digest that the workers agreed on",
         "MB of memory",
     ] {
         assert!(ended.stdout.contains(words), "stdout does not say {words:?}: {ended:#?}");
+    }
+}
+
+#[test]
+fn a_narrow_terminal_shows_every_line_whole() {
+    let home = Home::new();
+    let ended = home.run(["demo", "--liar", "--paths", "10000"]).succeeded();
+    for line in ended.stderr.lines().chain(ended.stdout.lines()) {
+        // A path is as long as it is.
+        let is_path = line.trim_start().starts_with('/');
+        assert!(is_path || line.chars().count() <= 80, "{line:?} has {} columns", line.chars().count());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     network::{self, Network, bought},
-    process::Home,
+    process::{Home, PATIENCE},
     up::LONG,
 };
 use bourse_protocol::{deal::TaskStatus, money::Nrlc};
@@ -54,6 +54,23 @@ fn a_network_does_not_start_on_a_full_disk_and_says_why() {
     assert!(!dir.join("network.json").exists());
     home.run(["demo", "--data-dir", &dir.display().to_string()]).failed(3, &FULL);
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn a_disk_that_fills_up_during_a_start_ends_it_with_the_reason() {
+    let home = Home::new();
+    let disk = Disk::mount(home.join("disk"), 64 * 1024);
+    let dir = disk.0.join("n");
+    // A block a second: the contracts take some.
+    let mut start = home.start(network::up(&dir, &["--block-time", "1"]));
+    start.says("embedded, at");
+    let filler = disk.fill();
+    let path = dir.display().to_string();
+    start.wait(PATIENCE).failed(3, &[&FULL[..], &[&path]].concat());
+    assert!(!dir.join("network.json").exists());
+    fs::remove_file(filler).unwrap();
+    let network = Network::up(&home, "disk/n", &[]);
+    home.run(network.run(10_000, &["--trust", "5"])).succeeded();
 }
 
 #[test]

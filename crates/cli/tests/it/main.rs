@@ -4,8 +4,10 @@
 
 mod anvil;
 mod apps;
+mod chain_status;
 mod crashes;
 mod demo;
+mod deploy;
 mod disk;
 mod layers;
 mod network;

@@ -155,6 +155,12 @@ impl Ended {
         self
     }
 
+    /// Its arguments could not be read.
+    pub(crate) fn unreadable(self) -> Self {
+        assert_eq!((self.code, &*self.stdout), (Some(2), ""), "{self:#?}");
+        self
+    }
+
     /// It failed with this exit code and one line `error: …` that holds all of `words`; nothing is on stdout.
     pub(crate) fn failed(self, code: i32, words: &[&str]) -> Self {
         assert_eq!(self.code, Some(code), "{self:#?}");

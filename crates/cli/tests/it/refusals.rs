@@ -103,17 +103,19 @@ fn a_busy_port_is_named_and_nothing_is_lost() {
     assert_eq!(again.head(), head);
 }
 
-/// The first of four ports that are free but for the one at `taken`, which is held.
+/// The first of four ports that are free but for the one at `taken`, which is held. They lie below those that systems
+/// hand out for port 0: no other test gets one of them meanwhile.
 fn four_ports(taken: u16) -> (u16, TcpListener) {
-    let listen = |port: u16| TcpListener::bind(("127.0.0.1", port));
-    loop {
-        let held = listen(0).unwrap();
-        let Some(base) = held.local_addr().unwrap().port().checked_sub(taken) else { continue };
-        let others = (0..4).filter(|n| *n != taken).all(|n| base.checked_add(n).is_some_and(|p| listen(p).is_ok()));
-        if others {
+    let listen = |port: u16| TcpListener::bind(("127.0.0.1", port)).ok();
+    let spread = u16::try_from(std::process::id() % 2_000).unwrap();
+    let bases = (0..2_000).map(|n| 20_000 + 4 * ((spread + n) % 2_000));
+    for base in bases {
+        let Some(held) = listen(base + taken) else { continue };
+        if (0..4).filter(|n| *n != taken).all(|n| listen(base + n).is_some()) {
             return (base, held);
         }
     }
+    panic!("no four free ports in a row between 20000 and 28000")
 }
 
 #[test]
@@ -177,6 +179,27 @@ fn a_scheduler_does_not_take_the_memory_of_another_hub() {
     scheduler(&theirs).wait(network::STOP).failed(1, &words);
     let mut again = scheduler(&ours);
     again.says("listens at ");
+}
+
+#[test]
+fn a_scheduler_does_not_take_the_memory_of_a_chain_that_is_gone() {
+    let home = Home::new();
+    let scheduler = |network: &Network| {
+        let dir = network.dir.display().to_string();
+        home.start(network::on(&home.join("scheduler"), &["scheduler", "--network", &dir, "--port", "0"]))
+    };
+    let gone = Network::up(&home, "n", &["--no-scheduler"]);
+    let mut first = scheduler(&gone);
+    first.says("listens at ");
+    first.interrupt();
+    first.wait(network::STOP).succeeded();
+    let hub = gone.file["hub"].clone();
+    gone.stop().succeeded();
+    fs::remove_dir_all(home.join("n")).unwrap();
+    let other = Network::up(&home, "n", &["--no-scheduler"]);
+    assert_eq!(other.file["hub"], hub, "the same address on another chain");
+    let words = ["scheduler.db", "belongs to chain 31337 with first block 0x", "--data-dir"];
+    scheduler(&other).wait(network::STOP).failed(1, &words);
 }
 
 fn one_payment(url: &str) {

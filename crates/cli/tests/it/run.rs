@@ -1,18 +1,21 @@
 //! `bourse run`.
 
 use crate::{
-    network::{Network, address, bought, give, write_key},
-    process::{Home, PATIENCE, ask},
+    network::{Network, address, bought, give, send, write_key},
+    process::{Home, PATIENCE, ask, eventually},
     up::LONG,
 };
-use bourse_chain::PrivateKeySigner;
+use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync, keys::test_key};
 use bourse_market::client::Client as Market;
 use bourse_protocol::{
+    U256,
+    abi::{IHub, IRlc},
     book::{Filter, Window},
     deal::TaskStatus,
     ids::TaskId,
     money::Nrlc,
-    orders::{AppOrder, DatasetOrder},
+    orders::{AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder},
+    params::Params,
 };
 use serde_json::Value;
 use std::fs;
@@ -87,6 +90,52 @@ fn three_purchases_at_once_are_three_tasks() {
     assert_eq!(network.money(network.requester()), (Nrlc::rlc(1000 - 39), Nrlc::ZERO));
     let worker = address(&network.file["keys"]["workers"][0]);
     assert_eq!(network.money(worker).0, Nrlc("109900000000".parse().unwrap()));
+}
+
+#[test]
+fn a_pool_whose_order_is_used_up_is_offered_again() {
+    let home = Home::new();
+    let network = Network::up(&home, "n", &[]);
+    let market = Market::new(&network.url("marketUrl"), 31337);
+    let pools = || ask(market.orders::<WorkerpoolOrder>(&Filter::default(), Window::default())).unwrap().orders;
+    let first = pools().remove(0);
+    // One buyer takes all of it: a bag of as many tasks as the pool's deposit covers.
+    let volume = first.order.volume;
+    assert_eq!(volume, U256::from(333));
+    let app = ask(market.orders::<AppOrder>(&Filter::default(), Window::default())).unwrap().orders.remove(0).order;
+    let key = test_key(0);
+    let request = RequestOrder {
+        app: app.app,
+        appmaxprice: app.appprice,
+        workerpool: first.order.workerpool,
+        workerpoolmaxprice: first.order.workerpoolprice,
+        requester: key.address(),
+        volume,
+        trust: U256::from(1),
+        params: Params { args: "--paths 100".into(), ..Default::default() }.write(),
+        ..Default::default()
+    };
+    let digest = request.hash(&ask(network.hub.domain()).unwrap());
+    let sign = key.sign_hash_sync(&digest.0).unwrap().as_bytes().into();
+    let request = RequestOrder { sign, ..request };
+    let deposit = IRlc::approveAndCallCall {
+        spender: network.hub.address,
+        value: Nrlc::rlc(11 * 333).0,
+        data: Default::default(),
+    };
+    send(&network, key.clone(), network.url("rlc").parse().unwrap(), &deposit);
+    let bag = IHub::matchOrdersCall {
+        app: (&app).into(),
+        dataset: (&DatasetOrder::default()).into(),
+        workerpool: (&first.order).into(),
+        request: (&request).into(),
+    };
+    send(&network, key, network.hub.address, &bag);
+    let next = eventually("the pool should be offered again", || {
+        pools().into_iter().find(|order| order.order_hash != first.order_hash)
+    });
+    assert_eq!(next.order.workerpool, first.order.workerpool);
+    home.run(network.run(10_000, &[])).succeeded();
 }
 
 #[test]

@@ -182,6 +182,10 @@ fn a_task_survives_kill_9_of_everything() {
     run.says("does not answer");
     run.says("waiting for it: Ctrl-C");
     drop(run);
+    let next = format!("bourse up --data-dir {}", home.join("n").display());
+    for line in [&["task", "list"][..], &["task", "result", &task.to_string()], &["run", "--app", "x"]] {
+        home.run(network::on(&home.join("n"), line)).failed(3, &["is not running", "does not answer", &next]);
+    }
     let second = Network::up(&home, "n", &[]);
     second.await_status(task, TaskStatus::Completed);
     home.run(second.command(&["task", "result", &task.to_string(), "--output", "r.json"])).succeeded();
