@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::{collections::BTreeMap, process::Command};
 
 /// What each crate may be built on. What is not here may not exist.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("bourse-protocol", &[]),
     ("bourse-devchain", &[]),
     ("bourse-differential", &["bourse-protocol"]),
@@ -26,6 +26,10 @@ const ALLOWED: [(&str, &[&str]); 10] = [
             "bourse-market",
             "bourse-results",
         ],
+    ),
+    (
+        "bourse-sim",
+        &["bourse-protocol", "bourse-devchain", "bourse-service", "bourse-chain", "bourse-scheduler", "bourse-worker"],
     ),
 ];
 /// What a role may be built on: no other role, and no chain of its own.
