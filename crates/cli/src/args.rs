@@ -50,8 +50,8 @@ impl Command {
     /// Does it.
     pub(crate) async fn execute(self) -> eyre::Result<()> {
         match self {
-            Self::Demo(arguments) => demo::execute(arguments).await,
-            Self::Up(arguments) => up::execute(arguments).await,
+            Self::Demo(arguments) => Box::pin(demo::execute(arguments)).await,
+            Self::Up(arguments) => Box::pin(up::execute(arguments)).await,
             Self::Run(arguments) => run::execute(arguments).await,
             Self::Task(command) => task::execute(command).await,
             Self::App(command) => asset::app(command).await,
