@@ -192,6 +192,13 @@ impl Client {
         Self { nodes: Arc::new(nodes), name, at: None }
     }
 
+    /// The same, where so many blocks must lie above one that counts. For a client that was not used yet.
+    pub fn with_depth(self, depth: u64) -> Self {
+        // Who was first has decided; a client that is configured does not ask.
+        let _ = self.nodes.depth.set(depth);
+        self
+    }
+
     /// The same nodes, but every read of an account or a contract is of the state after this block, so that what is read
     /// belongs together. If the block goes away, reads fail with [`Error::BlockGone`].
     pub fn at(&self, block: Head) -> Self {

@@ -9,6 +9,7 @@ use alloy::{
     primitives::B256,
     rpc::types::{Filter, Log},
 };
+use bourse_service::defect::{Defect, planted};
 use serde::{Deserialize, Serialize};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -117,13 +118,16 @@ pub struct Follower {
     pace: Arc<Mutex<Pace>>,
 }
 
+/// The newest block, the next one to read, and the last that was read.
+type Standing = (B256, u64, Option<(u64, B256)>);
+
 /// How fast the node can be read.
 #[derive(Debug)]
 struct Pace {
     span: u64,
     answers: u32,
     /// Nothing was new at this newest block for a cursor that stood here.
-    idle: Option<(B256, u64, Option<(u64, B256)>)>,
+    idle: Option<Standing>,
     reported: Option<Instant>,
 }
 
@@ -183,7 +187,7 @@ impl Follower {
         latest: Head,
         removed: Vec<(u64, B256)>,
         common: bool,
-        standing: (B256, u64, Option<(u64, B256)>),
+        standing: Standing,
     ) -> Result<Option<News>, Error> {
         if removed.is_empty() {
             self.pace().idle = Some(standing);
@@ -314,24 +318,26 @@ impl Follower {
         Ok(head.map(|head| (logs, head)))
     }
 
-    /// The logs of one block. A bloom that rules them out is believed; an answer without logs where the bloom promises
-    /// some is held against the receipts.
+    /// The logs of one block. A bloom that rules them out is believed; one that promises some leads to the receipts,
+    /// since a filter that forgets one log of several looks like an honest one. Nodes without a method for all receipts
+    /// of a block, and chains without blooms, are asked for the logs.
     async fn logs_of(&self, block: &Header) -> Result<Vec<Log>, Error> {
         let Header { head, bloom, empty, .. } = block;
         // Some chains leave all blooms empty: those rule out nothing.
         if *empty || (!bloom.is_zero() && !self.filter.matches_bloom(*bloom)) {
             return Ok(vec![]);
         }
-        let logs = self.client.logs(&self.filter.clone().at_block_hash(head.hash)).await?;
-        if logs.iter().any(|log| log.block_hash != Some(head.hash) || log.removed) {
-            return Err(self.nonsense(format!("the logs of block {}", head.number)));
-        }
-        if !logs.is_empty() || bloom.is_zero() {
-            return Ok(logs);
-        }
-        let all = self.client.logs_by_receipts(head.hash).await?.unwrap_or(logs);
+        let trusted = bloom.is_zero() || planted(Defect::FilterTrusted);
+        let receipts = if trusted { None } else { self.client.logs_by_receipts(head.hash).await? };
         let wanted = |log: &Log| self.filter.matches_address(log.address()) && self.filter.matches_topics(log.topics());
-        Ok(all.into_iter().filter(wanted).collect())
+        let logs = match receipts {
+            Some(all) => all.into_iter().filter(wanted).collect(),
+            None => self.client.logs(&self.filter.clone().at_block_hash(head.hash)).await?,
+        };
+        match logs.iter().any(|log| log.block_hash != Some(head.hash) || log.removed) {
+            true => Err(self.nonsense(format!("the logs of block {}", head.number))),
+            false => Ok(logs),
+        }
     }
 
     async fn is_gone(&self, block: &Head) -> Result<bool, Error> {

@@ -148,10 +148,9 @@ impl Node {
             }
         }
         let mut answer = self.chain.handle(request).await;
-        if faults.legacy && method.starts_with("eth_getBlockBy") {
-            if let Some(block) = answer["result"].as_object_mut() {
-                block.remove("baseFeePerGas");
-            }
+        let spoiled = faults.legacy && method.starts_with("eth_getBlockBy");
+        if let Some(block) = answer["result"].as_object_mut().filter(|_| spoiled) {
+            block.remove("baseFeePerGas");
         }
         Ok(answer)
     }

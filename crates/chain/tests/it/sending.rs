@@ -515,3 +515,19 @@ async fn the_gas_that_calls_used_is_remembered() {
     assert_eq!(lane.sender.gas_used::<IRlc::transferCall>(rlc).unwrap(), Some(receipt.gas_used));
     lane.close().await;
 }
+
+#[tokio::test]
+async fn where_nobody_has_worked_yet_a_task_takes_the_gas_that_was_measured() {
+    use bourse_chain::{Hub, WorkGas, deploy};
+    let (world, journal) = (World::new(), journal());
+    let lane = Lane::open(&world.client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    let there = deploy::deploy(&world.client, &lane.sender, Default::default(), |_| {}).await.unwrap();
+    let hub = Hub::new(world.client.clone(), there.hub);
+    assert_eq!(hub.work_gas(None).await.unwrap(), WorkGas::MEASURED);
+    assert_eq!(hub.work_gas(Some(&lane.sender)).await.unwrap(), WorkGas::MEASURED);
+    // Views of one decision are of one block, also those of the hub.
+    let view = hub.at(world.client.head().await.unwrap());
+    world.rpc("anvil_reorg", json!([1, []])).await;
+    assert!(view.period(U256::ZERO).await.is_err() && hub.period(U256::ZERO).await.is_ok());
+    lane.close().await;
+}
