@@ -46,6 +46,7 @@ pub(crate) struct Judge {
     workers: u32,
     tasks: BTreeMap<TaskId, Bought>,
     open: BTreeSet<TaskId>,
+    excused: BTreeSet<Address>,
     height: u64,
     verdict: Verdict,
     trace: Vec<u8>,
@@ -59,11 +60,21 @@ impl Judge {
             workers,
             tasks: BTreeMap::new(),
             open: BTreeSet::new(),
+            excused: BTreeSet::new(),
             height: 0,
             verdict: Verdict::default(),
             trace: vec![],
             now: 0,
         }
+    }
+
+    /// A worker that leaves for good may lose what it had at stake.
+    pub(crate) fn excuse(&mut self, worker: Address) {
+        self.excused.insert(worker);
+    }
+
+    pub(crate) fn open_tasks(&self) -> Vec<Bought> {
+        self.open.iter().map(|task| self.tasks[task].clone()).collect()
     }
 
     /// A task was bought: it must end.
@@ -72,7 +83,7 @@ impl Judge {
         self.tasks.insert(bought.task, bought);
     }
 
-    pub(crate) fn open(&self) -> Vec<TaskId> {
+    fn open(&self) -> Vec<TaskId> {
         self.open.iter().copied().collect()
     }
 
@@ -98,6 +109,13 @@ impl Judge {
         self.money_is_conserved().await;
         for task in self.open() {
             let state = self.market.hub.task(task).await.expect("the hub answers");
+            let deal = self.tasks[&task].deal;
+            if self.market.hub.deal(deal).await.expect("the hub answers").is_none() {
+                // A reorg took the purchase away, and the money is back: there is nothing to end.
+                self.open.remove(&task);
+                self.tasks.remove(&task);
+                continue;
+            }
             if matches!(state.status, TaskStatus::Completed | TaskStatus::Failed) {
                 self.ended(&state).await;
             }
@@ -150,7 +168,7 @@ impl Judge {
             }
             revealed += u64::from(vote.status == ContributionStatus::Proved);
             let silent = vote.status == ContributionStatus::Contributed && vote.result_hash == task.consensus;
-            if silent && vote.result_hash == right {
+            if silent && vote.result_hash == right && !self.excused.contains(worker) {
                 self.complain(format!("{worker} was right about {} and lost its stake by silence", task.id));
             }
         }

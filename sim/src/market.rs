@@ -16,6 +16,7 @@ use bourse_chain::{
 use bourse_protocol::{
     Address, B256, Bytes, U256,
     abi::{IHub, IRegistry, IRlc},
+    deal::TaskStatus,
     ids::{DealId, OrderHash, TaskId},
     ipfs::Multiaddr,
     money::Nrlc,
@@ -42,6 +43,8 @@ pub(crate) fn key(n: u32) -> PrivateKeySigner {
 #[derive(Clone, Debug)]
 pub(crate) struct Bought {
     pub(crate) task: TaskId,
+    pub(crate) deal: DealId,
+    pub(crate) index: U256,
     pub(crate) trust: u64,
     pub(crate) final_deadline: u64,
 }
@@ -138,7 +141,7 @@ impl Market {
         let Ok(_) = self.matched(orders).await else { return vec![] };
         let deal_read = self.hub.deal(deal).await.expect("the hub answers").expect("a matched deal is there");
         let final_deadline = deal_read.final_deadline(self.period);
-        let bought = |i: u64| Bought { task: TaskId::of(deal, U256::from(i)), trust, final_deadline };
+        let bought = |i: u64| Bought { task: TaskId::of(deal, U256::from(i)), deal, index: U256::from(i), trust, final_deadline };
         (0..size).map(bought).collect()
     }
 
@@ -186,10 +189,15 @@ impl Market {
         (call, deal)
     }
 
-    /// Claims a task as somebody who has nothing to do with it.
-    pub(crate) async fn claim(&self, task: TaskId) -> Result<Receipt, SendError> {
+    /// Claims a task as somebody who has nothing to do with it, initialising it first where nobody has.
+    pub(crate) async fn claim(&self, bought: Bought) -> Result<Receipt, SendError> {
         let id = format!("claim:{}", self.next());
-        self.senders[0].send(&id, self.hub.address, &IHub::claimCall { taskid: task.0 }).await
+        let task = self.hub.task(bought.task).await.expect("the hub answers");
+        if task.status == TaskStatus::Unset {
+            let call = IHub::initializeAndClaimArrayCall { dealids: vec![bought.deal.0], idxs: vec![bought.index] };
+            return self.senders[0].send(&id, self.hub.address, &call).await;
+        }
+        self.senders[0].send(&id, self.hub.address, &IHub::claimCall { taskid: bought.task.0 }).await
     }
 
     async fn must<C: SolCall>(&self, n: u32, to: Address, call: &C) -> Receipt {

@@ -98,13 +98,13 @@ impl World {
         let earth = Arc::new(earth);
         let life = Life::new(None, 0, chance.clone(), tally.clone());
         let honest = Node { earth: earth.clone(), index: 0, life, honest: true }.client();
-        let watcher = Client::new(vec![("honest".into(), honest)], Settings::embedded());
+        let watcher = Client::new(vec![("honest".into(), honest)], Settings { tag: Some(7), ..Settings::embedded() });
         let market = Arc::new(Market::open(watcher, plan.workers, PERIOD).await);
         earth.ground.rpc("evm_setAutomine", json!([false]));
         let weather = Arc::new(Mutex::new(Weather::default()));
         let sky = Sky { weather: weather.clone(), chance: chance.clone(), tally: tally.clone() };
         let poll = Duration::from_secs(BLOCK);
-        let settings = Settings { poll, probe: poll * 2, depth: Some(plan.depth), ..Settings::embedded() };
+        let settings = Settings { poll, probe: poll * 2, depth: Some(plan.depth), tag: Some(7), ..Settings::embedded() };
         let stage = Stage {
             earth: earth.clone(),
             hub: market.hub.address,
@@ -169,22 +169,21 @@ impl World {
             self.judge.complain_about_the_stuck();
             return true;
         }
-        for task in self.judge.open() {
-            // A task that nobody initialised is none: nothing is locked for a worker.
+        for task in self.judge.open_tasks() {
             let market = self.market.clone();
             let mut claim = JoinSet::new();
-            claim.spawn(async move { market.claim(task).await.is_ok() });
-            self.earth.ground.rpc("evm_mine", json!([]));
-            sleep(Duration::from_millis(200)).await;
-            self.earth.ground.rpc("evm_mine", json!([]));
-            let _ = claim.join_next().await;
+            claim.spawn(async move { market.claim(task).await });
+            while claim.try_join_next().is_none() {
+                sleep(Duration::from_secs(BLOCK)).await;
+                self.earth.ground.rpc("evm_mine", json!([]));
+            }
         }
         self.judge.look(&self.earth).await;
         self.judge.complain_about_the_stuck();
         true
     }
 
-    fn raise_the_curtain(&self, actors: &mut JoinSet<()>) {
+    fn raise_the_curtain(&mut self, actors: &mut JoinSet<()>) {
         let wild = self.plan.climate == Climate::Wild;
         let scale = if wild { 3 } else { 1 };
         *self.weather.lock().expect("nobody panics while holding it") =
@@ -221,6 +220,9 @@ impl World {
                 vanishes,
             };
             let fate = Fate { crashes: 4_000, within: 3_000, down: 20_000 * u64::from(scale), disk_full: 3 * scale, lives: u64::MAX };
+            if person.vanishes.is_some() {
+                self.judge.excuse(key(FIRST_WORKER + number).address());
+            }
             actors.spawn(roles::worker(self.stage.clone(), person, fate));
         }
     }
