@@ -1,12 +1,13 @@
 //! What must hold, looked at after every block and at the end.
 
 use crate::{
-    market::{Bought, FIRST_WORKER, Market, key},
     machine::right_digest,
+    market::{Bought, FIRST_WORKER, Market, key},
     node::Earth,
     tally::Fault,
     world::{Climate, Plan},
 };
+use bourse_chain::alloy::primitives::keccak256;
 use bourse_protocol::{
     Address, U256,
     abi::{IHub, IRlc},
@@ -14,7 +15,6 @@ use bourse_protocol::{
     deal::{ChainTask, ContributionStatus, TaskStatus},
     ids::{TaskId, result_hash},
 };
-use bourse_chain::alloy::primitives::keccak256;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,

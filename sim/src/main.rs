@@ -78,7 +78,12 @@ fn show(seed: u64, options: &Options) -> ExitCode {
 }
 
 /// Runs seeds on all processors and hands each verdict over as it comes; stops when `enough` says so.
-fn run_all(seeds: Vec<u64>, options: &Options, defect: Option<Defect>, enough: impl Fn(&Verdict) -> bool + Sync) -> Vec<Verdict> {
+fn run_all(
+    seeds: Vec<u64>,
+    options: &Options,
+    defect: Option<Defect>,
+    enough: impl Fn(&Verdict) -> bool + Sync,
+) -> Vec<Verdict> {
     let jobs = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
     let queue = Mutex::new(seeds.into_iter());
     let verdicts = Mutex::new(Vec::new());
@@ -114,7 +119,12 @@ fn many(options: &Options) -> ExitCode {
     }
     let tasks = sum(|v| v.tasks);
     println!("seeds {}, blocks {}, tasks {tasks}", verdicts.len(), sum(|v| v.blocks));
-    println!("paid {}, refunded {}, wrong answers that had the weight {}", sum(|v| v.paid), sum(|v| v.refunded), sum(|v| v.bought_wrong));
+    println!(
+        "paid {}, refunded {}, wrong answers that had the weight {}",
+        sum(|v| v.paid),
+        sum(|v| v.refunded),
+        sum(|v| v.bought_wrong)
+    );
     println!("faults:");
     let mut missing = false;
     for fault in Fault::ALL {
@@ -123,7 +133,11 @@ fn many(options: &Options) -> ExitCode {
         println!("  {:<20} {count}", format!("{fault:?}"));
     }
     let cpu = cpu_seconds() - cpu;
-    println!("{:.1} s, {cpu:.1} CPU seconds, {:.0} tasks per CPU second", began.elapsed().as_secs_f64(), tasks as f64 / cpu.max(0.01));
+    println!(
+        "{:.1} s, {cpu:.1} CPU seconds, {:.0} tasks per CPU second",
+        began.elapsed().as_secs_f64(),
+        tasks as f64 / cpu.max(0.01)
+    );
     let bad: Vec<_> = verdicts.iter().filter(|v| !v.violations.is_empty()).collect();
     let traces: String = verdicts.iter().map(|v| v.trace.as_str()).collect();
     println!("trace {}", bourse_chain::alloy::primitives::keccak256(traces));

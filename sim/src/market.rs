@@ -141,7 +141,13 @@ impl Market {
         let Ok(_) = self.matched(orders).await else { return vec![] };
         let deal_read = self.hub.deal(deal).await.expect("the hub answers").expect("a matched deal is there");
         let final_deadline = deal_read.final_deadline(self.period);
-        let bought = |i: u64| Bought { task: TaskId::of(deal, U256::from(i)), deal, index: U256::from(i), trust, final_deadline };
+        let bought = |i: u64| Bought {
+            task: TaskId::of(deal, U256::from(i)),
+            deal,
+            index: U256::from(i),
+            trust,
+            final_deadline,
+        };
         (0..size).map(bought).collect()
     }
 
@@ -154,7 +160,8 @@ impl Market {
         let domain = self.hub.domain().await.expect("the hub answers");
         let (volume, trust, salt) = (U256::from(size), U256::from(trust), B256::from(U256::from(self.next())));
         let (category, price) = (self.category, Nrlc::rlc(10).0);
-        let with = |n: u32, hash: OrderHash| key(n).sign_hash_sync(&hash.0).expect("a local key signs").as_bytes().into();
+        let with =
+            |n: u32, hash: OrderHash| key(n).sign_hash_sync(&hash.0).expect("a local key signs").as_bytes().into();
         let app = AppOrder { app: self.app, volume, salt, ..Default::default() };
         let app = AppOrder { sign: with(0, app.hash(&domain)), ..app };
         let pool = WorkerpoolOrder {

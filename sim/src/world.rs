@@ -104,7 +104,8 @@ impl World {
         let weather = Arc::new(Mutex::new(Weather::default()));
         let sky = Sky { weather: weather.clone(), chance: chance.clone(), tally: tally.clone() };
         let poll = Duration::from_secs(BLOCK);
-        let settings = Settings { poll, probe: poll * 2, depth: Some(plan.depth), tag: Some(7), ..Settings::embedded() };
+        let settings =
+            Settings { poll, probe: poll * 2, depth: Some(plan.depth), tag: Some(7), ..Settings::embedded() };
         let stage = Stage {
             earth: earth.clone(),
             hub: market.hub.address,
@@ -199,7 +200,13 @@ impl World {
             events_doubled: 300 * scale,
             head_back: 20 * scale,
         };
-        let fate = Fate { crashes: 7_000, within: 2_000, down: 20_000, disk_full: 5 * scale, lives: self.plan.scheduler_lives };
+        let fate = Fate {
+            crashes: 7_000,
+            within: 2_000,
+            down: 20_000,
+            disk_full: 5 * scale,
+            lives: self.plan.scheduler_lives,
+        };
         actors.spawn(roles::scheduler(self.stage.clone(), fate));
         let liars = if wild { self.chance.within(0..=2) as u32 } else { self.chance.within(0..=1) as u32 };
         let colluding = if wild && self.chance.hits(3_000) { 2 } else { 0 };
@@ -209,7 +216,8 @@ impl World {
                 n if n < liars + colluding => Character::Colluding,
                 _ => Character::Honest,
             };
-            let vanishes = (self.chance.hits(if wild { 1_000 } else { 300 }) && number > 5).then(|| self.chance.within(10_000..=600_000));
+            let vanishes = (self.chance.hits(if wild { 1_000 } else { 300 }) && number > 5)
+                .then(|| self.chance.within(10_000..=600_000));
             let person = Person {
                 number,
                 character,
@@ -219,7 +227,13 @@ impl World {
                 slots: 2,
                 vanishes,
             };
-            let fate = Fate { crashes: 4_000, within: 3_000, down: 20_000 * u64::from(scale), disk_full: 3 * scale, lives: u64::MAX };
+            let fate = Fate {
+                crashes: 4_000,
+                within: 3_000,
+                down: 20_000 * u64::from(scale),
+                disk_full: 3 * scale,
+                lives: u64::MAX,
+            };
             if person.vanishes.is_some() {
                 self.judge.excuse(key(FIRST_WORKER + number).address());
             }

@@ -118,10 +118,21 @@ pub(crate) struct Worker {
 /// Where a worker is.
 #[derive(Debug)]
 enum Place {
-    Here { connection: u64, session: u64, outbox: Outbox, last_alive: Arc<AtomicU64> },
+    Here {
+        connection: u64,
+        session: u64,
+        outbox: Outbox,
+        last_alive: Arc<AtomicU64>,
+    },
     /// Its old connection was let go of and has not brought the session back; meanwhile this was said.
-    Closing { connection: u64, session: u64, said: Vec<ToWorker> },
-    Away { session: Option<(u64, Session<ToWorker>)> },
+    Closing {
+        connection: u64,
+        session: u64,
+        said: Vec<ToWorker>,
+    },
+    Away {
+        session: Option<(u64, Session<ToWorker>)>,
+    },
 }
 
 impl Worker {

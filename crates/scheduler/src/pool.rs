@@ -544,7 +544,8 @@ fn may_try_again(status: Status) -> bool {
     status.is_final()
         && matches!(
             status,
-            Failed | ContributeFailed
+            Failed
+                | ContributeFailed
                 | CantContributeSinceStakeTooLow
                 | CantContributeSinceTaskNotActive
                 | AbortedOnConsensusReached
@@ -556,8 +557,17 @@ fn judgement(status: Status) -> Option<bool> {
     use Status::*;
     match status {
         Contributed | Completed => Some(true),
-        AppDownloadFailed | DataDownloadFailed | ContributeFailed | RevealFailed | RevealTimeout | WorkerLost | Failed
-        | OutOfGas | CantContributeSinceStakeTooLow | ResultUploadFailed | ResultUploadRequestFailed => Some(false),
+        AppDownloadFailed
+        | DataDownloadFailed
+        | ContributeFailed
+        | RevealFailed
+        | RevealTimeout
+        | WorkerLost
+        | Failed
+        | OutOfGas
+        | CantContributeSinceStakeTooLow
+        | ResultUploadFailed
+        | ResultUploadRequestFailed => Some(false),
         Created
         | Running
         | AppDownloading

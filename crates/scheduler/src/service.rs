@@ -530,13 +530,7 @@ impl Service {
         });
     }
 
-    fn checked(
-        &mut self,
-        id: TaskId,
-        worker: Address,
-        link: ResultLink,
-        result: Result<(), check::Error>,
-    ) {
+    fn checked(&mut self, id: TaskId, worker: Address, link: ResultLink, result: Result<(), check::Error>) {
         self.waiting.remove(&format!("check:{id}:{worker}"));
         self.dirty.insert(id);
         match result {

@@ -99,7 +99,9 @@ fn a_wallet_serves_one_worker_at_a_time() {
     let mut crew = Crew::default();
     let _inbox = join(&mut crew, 1);
     match crew.join(who(1), applicant(7, None), welcome(), 100 + LOST_SECONDS - 1) {
-        Admission::Out(Greeting::Refused { reason, .. }) => assert!(reason.contains("one worker at a time"), "{reason}"),
+        Admission::Out(Greeting::Refused { reason, .. }) => {
+            assert!(reason.contains("one worker at a time"), "{reason}")
+        }
         other => panic!("{other:?}"),
     }
     // The first one has been silent for too long: its place is free.
