@@ -26,7 +26,7 @@ fn report(coverage: &Coverage) {
     let head =
         format!("{SEEDS} lives, {steps} steps: {functions} functions, {events} events, {refusals} reasons of refusals");
     let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/differential.txt");
-    std::fs::write(path, format!("{head}\n\n{coverage}")).unwrap();
+    std::fs::write(path, format!("{head}\n\n{coverage}")).expect("the target folder can be written");
 }
 
 fn live(world: &World, seed: u64) -> Result<Coverage, Box<Trace>> {

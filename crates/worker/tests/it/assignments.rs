@@ -190,3 +190,17 @@ async fn a_lost_vote_that_is_reopened_counts_again() {
     world.pool.until(task, Status::Revealed).await;
     assert_eq!(world.contribution(task).await, ContributionStatus::Proved);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_drains_finishes_what_it_has_and_ends_by_itself() {
+    let mut world = World::with_worker().await;
+    let first = world.assign(&answering("42")).await.task;
+    world.pool.until(first, Status::Revealed).await;
+    world.drain.cancel();
+    let second = world.assign(&answering("43")).await.task;
+    let (status, cause) = world.pool.report(second).await;
+    assert_eq!(status, Status::Failed);
+    assert!(cause.unwrap().evidence.contains("finishes what it has"));
+    world.finish(first).await;
+    world.ended().await.unwrap();
+}

@@ -26,6 +26,9 @@ use tokio::{
 /// A test that waits longer for a message has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The session that a worker may resume, and its name.
+type Kept = Arc<Mutex<Option<(u64, Session<ToWorker>)>>>;
+
 /// What the test sends down the socket.
 enum Down {
     Message(ToWorker),
@@ -39,7 +42,7 @@ struct Door {
     challenge: Greeting,
     welcome: Welcome,
     /// The session that a worker may resume; a pool that forgets begins a new one each time.
-    session: Arc<Mutex<Option<(u64, Session<ToWorker>)>>>,
+    session: Kept,
     up: mpsc::UnboundedSender<Heard>,
     down: Arc<Mutex<mpsc::UnboundedReceiver<Down>>>,
 }
@@ -62,7 +65,7 @@ pub(crate) struct Pool {
     pub(crate) url: String,
     heard: mpsc::UnboundedReceiver<Heard>,
     down: mpsc::UnboundedSender<Down>,
-    session: Arc<Mutex<Option<(u64, Session<ToWorker>)>>>,
+    session: Kept,
     _server: JoinSet<()>,
 }
 
