@@ -26,7 +26,7 @@ use std::{
 };
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tracing::debug;
 pub(crate) use websocket::upgrade;
@@ -258,9 +258,9 @@ impl<W: Wire> Talk<'_, W> {
                 }
                 received = timeout(SILENCE, self.wire.receive()) => {
                     let Ok(Ok(text)) = received else { return true };
-                    if !bucket.take(self.door.inner.clock.millis()) {
-                        self.bye("messages come faster than a worker has reason to send them").await;
-                        return false;
+                    // Who talks too fast is listened to more slowly; the network holds it back.
+                    while !bucket.take(self.door.inner.clock.millis()) {
+                        sleep(Bucket::REFILL).await;
                     }
                     match self.take(text).await {
                         Ok(()) => {}

@@ -20,14 +20,18 @@ use bourse_service::{CancellationToken, journal::Journal};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::{JoinError, JoinSet},
+    time::{Instant, sleep},
 };
 
 /// The steps of the journal's schema.
 pub const SCHEMA: &[&str] = &[sender::SCHEMA, store::SCHEMA];
+/// A worker that has finished waits so long at most for its last reports to be delivered.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Messages that wait to be delivered or acted on.
 const QUEUE: usize = 64;
 /// Replicates that are not over: a worker that contributed waits for the others without a slot, but not for thousands.
@@ -168,6 +172,7 @@ impl Desk {
         loop {
             if draining && self.work.is_empty() {
                 tracing::info!("everything is finished");
+                self.say_the_last().await;
                 return Ok(());
             }
             tokio::select! {
@@ -184,6 +189,17 @@ impl Desk {
                 Some(ended) = roots.join_next() => unpacked(ended)?,
             }
         }
+    }
+
+    /// Gives the link time to deliver what was said last.
+    async fn say_the_last(&self) {
+        let reports = &self.context.reports;
+        let deadline = Instant::now() + LAST_WORDS;
+        while reports.capacity() < reports.max_capacity() && Instant::now() < deadline {
+            sleep(LAST_WORDS / 100).await;
+        }
+        // The last one may be between the queue and the socket.
+        sleep(LAST_WORDS / 20).await;
     }
 
     fn start(&mut self, task: TaskId) {
@@ -307,14 +323,17 @@ impl Desk {
 /// Whether an ended replicate may be asked for again: it sent nothing, and more time or another state of the chain may help.
 fn may_start_again(record: &Record) -> bool {
     use Status::*;
-    let may_help = matches!(
-        record.status,
+    let may_help = match record.status {
         AbortedOnConsensusReached
-            | CantContributeSinceTaskNotActive
-            | CantContributeSinceStakeTooLow
-            | ContributeFailed
-            | Failed
-    );
+        | CantContributeSinceTaskNotActive
+        | CantContributeSinceStakeTooLow
+        | ContributeFailed => true,
+        Failed => record.cause.as_ref().is_some_and(|cause| {
+            use CauseCode::*;
+            matches!(cause.code, AbortedByWorker | AppDownloadFailed | DatasetDownloadFailed | OutOfGas | StakeTooLow)
+        }),
+        _ => false,
+    };
     record.ended && !record.contribution_out && may_help
 }
 

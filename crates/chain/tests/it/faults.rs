@@ -149,7 +149,8 @@ impl Node {
         }
         let mut answer = self.chain.handle(request).await;
         let spoiled = faults.legacy && method.starts_with("eth_getBlockBy");
-        if let Some(block) = answer["result"].as_object_mut().filter(|_| spoiled) {
+        // Not by index: that would put a result beside an error.
+        if let Some(block) = answer.get_mut("result").and_then(Value::as_object_mut).filter(|_| spoiled) {
             block.remove("baseFeePerGas");
         }
         Ok(answer)

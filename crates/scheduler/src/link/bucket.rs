@@ -1,9 +1,11 @@
 //! How fast a worker may talk: a bucket of tokens that refills with time.
 
+use std::time::Duration;
+
 /// Messages at once.
 const BURST: u64 = 512;
-/// Messages per second, for ever. An honest worker sends some tens for a task of minutes.
-const RATE: u64 = 50;
+/// Messages per second, for ever. An honest worker sends about a dozen for each task, of which there may be some each second.
+const RATE: u64 = 200;
 
 /// Tokens of one connection, in thousandths.
 #[derive(Debug)]
@@ -13,6 +15,9 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
+    /// An empty bucket has a token again after this time.
+    pub(crate) const REFILL: Duration = Duration::from_millis(1000 / RATE);
+
     /// A full one, at `now` in milliseconds.
     pub(crate) fn full(now: u64) -> Self {
         Self { tokens: BURST * 1000, refilled: now }
