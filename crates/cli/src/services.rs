@@ -124,7 +124,7 @@ pub(crate) fn open_chain(
         Some(seconds) => devchain::Mining::Interval(Duration::from_secs(seconds)),
         None => devchain::Mining::OnDemand,
     };
-    let config = devchain::Config { data_dir: folder, mining, genesis, ..Default::default() };
+    let config = devchain::Config { data_dir: folder, mining, genesis, distinct: true, ..Default::default() };
     devchain::Chain::open(config).wrap_err("cannot start the embedded chain")
 }
 

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore, oneshot};
+use tokio::task::JoinError;
 
 /// Most jobs that share a commit.
 const MAX_BATCH: usize = 512;
@@ -149,10 +150,19 @@ impl Chain {
 
 /// Runs blocking work beside the async tasks, or right here when there is no runtime.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RpcError> {
+    beside(work).await.map_err(RpcError::internal)
+}
+
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
     if tokio::runtime::Handle::try_current().is_err() {
         return Ok(work());
     }
-    tokio::task::spawn_blocking(work).await.map_err(RpcError::internal)
+    tokio::task::spawn_blocking(work).await
+}
+
+/// A number that no other chain has.
+fn mark(chain_id: u64) -> Bytes {
+    Bytes::copy_from_slice(&RandomState::new().hash_one(chain_id).to_be_bytes())
 }
 
 impl Entrance {
@@ -168,8 +178,11 @@ impl Entrance {
 
     async fn run(&self, mut writer: OwnedMutexGuard<Writer>) {
         let jobs = self.take();
-        if let Err(error) = blocking(move || work(&mut writer, jobs)).await {
-            tracing::error!(message = error.message, "the writer failed");
+        match beside(move || work(&mut writer, jobs)).await {
+            Ok(()) => {}
+            // The process is stopping: nothing was begun, and whoever asked learns it from the dropped answer.
+            Err(error) if error.is_cancelled() => {}
+            Err(error) => tracing::error!(%error, "the writer failed"),
         }
     }
 }
@@ -193,8 +206,7 @@ fn work(writer: &mut Writer, jobs: Vec<Job>) {
     }
 }
 
-/// Stores a genesis block. It holds a random number: two chains are never taken for each other, even when they were made
-/// in the same second.
+/// Stores a genesis block.
 fn create(store: &Store, config: &Config) -> Result<Loaded, StoreError> {
     let mut world = World::default();
     for (address, balance) in config.genesis.iter().filter(|(_, balance)| !balance.is_zero()) {
@@ -209,7 +221,7 @@ fn create(store: &Store, config: &Config) -> Result<Loaded, StoreError> {
         gas_limit: config.block_gas_limit,
         timestamp: config.clock.now(),
         base_fee_per_gas: Some(config.genesis_base_fee),
-        extra_data: Bytes::copy_from_slice(&RandomState::new().hash_one(config.chain_id).to_be_bytes()),
+        extra_data: if config.distinct { mark(config.chain_id) } else { Bytes::new() },
         ..empty_header()
     };
     let head = Arc::new(Block::new(header, Vec::new(), Vec::new(), 0));

@@ -22,6 +22,9 @@ pub struct Config {
     pub block_gas_limit: u64,
     /// Wei per gas in the genesis block, from where EIP-1559 moves it; 1 gwei by default.
     pub genesis_base_fee: u64,
+    /// The first block of a new chain holds a random number, so that no two chains are taken for each other. Without it
+    /// (the default) the same configuration and time give the same chain.
+    pub distinct: bool,
     /// Who receives the tips; the zero address by default.
     pub coinbase: Address,
     /// For how many blocks old state can be read and reorganised, at least 256; 512 by default.
@@ -47,6 +50,7 @@ impl Default for Config {
             clock: Clock::wall(),
             block_gas_limit: 36_000_000,
             genesis_base_fee: 1_000_000_000,
+            distinct: false,
             coinbase: Address::ZERO,
             history: 512,
         }

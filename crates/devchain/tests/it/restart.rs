@@ -36,13 +36,13 @@ async fn portrait(chain: &Chain, probe: Address) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn no_two_chains_begin_alike() {
+async fn no_two_distinct_chains_begin_alike() {
     let clock = bourse_devchain::Clock::virtual_at(1_700_000_000);
     let first = |chain: Chain| async move {
         let block = must(&chain, "eth_getBlockByNumber", json!(["0x0", false])).await;
         block["hash"].clone()
     };
-    let open = || Chain::open(Config { clock: clock.clone(), ..config() }).unwrap();
+    let open = || Chain::open(Config { clock: clock.clone(), distinct: true, ..config() }).unwrap();
     assert_ne!(first(open()).await, first(open()).await, "made in the same second with the same accounts");
 }
 
