@@ -23,7 +23,7 @@ impl Actor {
         Self { address: place(0x3a11_0000 + number), key: None }
     }
 
-    /// Vouches for a digest: with ECDSA, or in the way of [`WALLET`].
+    /// Vouches for a digest: with ECDSA, or in the way of the contract wallet.
     pub fn sign(&self, digest: B256) -> Bytes {
         match &self.key {
             Some(key) => key.sign_hash_sync(&digest).expect("a local key signs").as_bytes().into(),
