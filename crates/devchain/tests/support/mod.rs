@@ -143,16 +143,21 @@ impl Rpc {
         }
     }
 
-    pub(crate) async fn receipt(&self, hash: &Value) -> Value {
+    /// Asks until the answer is as wanted.
+    pub(crate) async fn until(&self, method: &str, params: Value, wanted: impl Fn(&Value) -> bool) -> Value {
         let start = Instant::now();
         loop {
-            let receipt = self.call("eth_getTransactionReceipt", json!([hash])).await;
-            if !receipt.is_null() {
-                return receipt;
+            let answer = self.call(method, params.clone()).await;
+            if wanted(&answer) {
+                return answer;
             }
-            assert!(start.elapsed() < Duration::from_secs(30), "no receipt for {hash}");
+            assert!(start.elapsed() < Duration::from_secs(30), "{method} {params}: still {answer}");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    pub(crate) async fn receipt(&self, hash: &Value) -> Value {
+        self.until("eth_getTransactionReceipt", json!([hash]), |receipt| !receipt.is_null()).await
     }
 }
 
