@@ -7,7 +7,7 @@ use crate::{
     tally::Fault,
     world::{Climate, Plan},
 };
-use bourse_chain::alloy::primitives::keccak256;
+use bourse_chain::{GasPolicy, alloy::primitives::keccak256};
 use bourse_protocol::{
     Address, U256,
     abi::{IHub, IRlc},
@@ -40,14 +40,29 @@ pub(crate) struct Verdict {
     pub(crate) trace: String,
 }
 
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Paid,
+    /// Paid for a wrong answer, because enough weight stood behind it.
+    BoughtWrong,
+    Refunded,
+}
+
 /// Looks on.
 pub(crate) struct Judge {
     market: Arc<Market>,
     workers: u32,
     tasks: BTreeMap<TaskId, Bought>,
     open: BTreeSet<TaskId>,
+    /// Open ones whose purchase a reorg took away: the money is back, and there is nothing to end until it is bought again.
+    gone: BTreeSet<TaskId>,
+    /// How the others ended, and in which block that was seen.
+    ended: BTreeMap<TaskId, (u64, Ending)>,
     excused: BTreeSet<Address>,
     height: u64,
+    /// A reorg changed more than the newest block shows.
+    stale: bool,
     verdict: Verdict,
     trace: Vec<u8>,
     now: u64,
@@ -60,8 +75,11 @@ impl Judge {
             workers,
             tasks: BTreeMap::new(),
             open: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            ended: BTreeMap::new(),
             excused: BTreeSet::new(),
             height: 0,
+            stale: false,
             verdict: Verdict::default(),
             trace: vec![],
             now: 0,
@@ -71,10 +89,6 @@ impl Judge {
     /// A worker that leaves for good may lose what it had at stake.
     pub(crate) fn excuse(&mut self, worker: Address) {
         self.excused.insert(worker);
-    }
-
-    pub(crate) fn open_tasks(&self) -> Vec<Bought> {
-        self.open.iter().map(|task| self.tasks[task].clone()).collect()
     }
 
     /// A task was bought: it must end.
@@ -88,36 +102,50 @@ impl Judge {
     }
 
     pub(crate) fn all_ended(&self) -> bool {
-        self.open.is_empty()
+        self.open.is_subset(&self.gone)
     }
 
-    /// Whether a task should have ended, `grace` seconds ago.
-    pub(crate) fn overdue(&self, grace: u64) -> bool {
-        self.open.iter().any(|task| self.tasks[task].final_deadline + grace < self.now)
+    /// Tasks whose last deadline passed more than `grace` seconds ago.
+    pub(crate) fn overdue(&self, grace: u64) -> Vec<Bought> {
+        let open = self.open.difference(&self.gone).map(|task| &self.tasks[task]);
+        open.filter(|task| task.final_deadline + grace < self.now).cloned().collect()
     }
 
     /// Looks at the newest block.
     pub(crate) async fn look(&mut self, earth: &Earth) {
-        let block = earth.ground.rpc("eth_getBlockByNumber", serde_json::json!(["latest", false]));
+        let block = earth.ground.rpc("eth_getBlockByNumber", serde_json::json!(["latest", true]));
         let (height, time) = (crate::chain::number(&block["number"]), crate::chain::number(&block["timestamp"]));
         (self.height, self.now) = (height, time);
         self.trace.extend(block["hash"].as_str().unwrap_or_default().bytes());
         self.verdict.blocks += 1;
-        if block["transactions"].as_array().is_none_or(Vec::is_empty) {
+        let transactions = block["transactions"].as_array().cloned().unwrap_or_default();
+        if transactions.is_empty() && !std::mem::take(&mut self.stale) {
             return;
         }
+        self.nobody_pays_over_the_cap(&transactions);
         self.money_is_conserved().await;
         for task in self.open() {
             let state = self.market.hub.task(task).await.expect("the hub answers");
             let deal = self.tasks[&task].deal;
-            if self.market.hub.deal(deal).await.expect("the hub answers").is_none() {
-                // A reorg took the purchase away, and the money is back: there is nothing to end.
-                self.open.remove(&task);
-                self.tasks.remove(&task);
+            let Some(deal) = self.market.hub.deal(deal).await.expect("the hub answers") else {
+                self.gone.insert(task);
                 continue;
+            };
+            if self.gone.remove(&task) {
+                let deadline = deal.final_deadline(self.market.period);
+                self.tasks.entry(task).and_modify(|bought| bought.final_deadline = deadline);
             }
             if matches!(state.status, TaskStatus::Completed | TaskStatus::Failed) {
                 self.ended(&state).await;
+            }
+        }
+    }
+
+    fn nobody_pays_over_the_cap(&mut self, transactions: &[serde_json::Value]) {
+        for transaction in transactions {
+            let offered = u128::from(crate::chain::number(&transaction["maxFeePerGas"]));
+            if offered > GasPolicy::default().cap {
+                self.complain(format!("{} offers {offered} wei per gas", transaction["from"]));
             }
         }
     }
@@ -144,17 +172,15 @@ impl Judge {
 
     async fn ended(&mut self, task: &ChainTask) {
         self.open.remove(&task.id);
-        match task.status {
-            TaskStatus::Completed => {
-                self.verdict.paid += 1;
-                self.paid(task).await;
-            }
-            _ => self.verdict.refunded += 1,
-        }
+        let ending = match task.status {
+            TaskStatus::Completed => self.paid(task).await,
+            _ => Ending::Refunded,
+        };
+        self.ended.insert(task.id, (self.height, ending));
         tracing::info!(task = %task.id, status = ?task.status, "ended");
     }
 
-    async fn paid(&mut self, task: &ChainTask) {
+    async fn paid(&mut self, task: &ChainTask) -> Ending {
         let bought = self.tasks[&task.id].clone();
         let right = result_hash(task.id, right_digest(task.id));
         // Scores have moved since: the doubt is in favour of what was paid.
@@ -178,13 +204,22 @@ impl Judge {
         if revealed == 0 {
             self.complain(format!("{} was paid and nobody revealed", task.id));
         }
-        if task.consensus != right {
-            self.verdict.bought_wrong += 1;
+        if task.consensus == right { Ending::Paid } else { Ending::BoughtWrong }
+    }
+
+    /// The newest blocks are void: what ended in them has not ended.
+    pub(crate) fn took_back(&mut self, blocks: u64) {
+        let void = |height: u64| height + blocks > self.height;
+        let again: Vec<TaskId> = self.ended.iter().filter(|(_, (h, _))| void(*h)).map(|(task, _)| *task).collect();
+        self.stale = true;
+        for task in again {
+            self.ended.remove(&task);
+            self.open.insert(task);
         }
     }
 
-    pub(crate) fn complain_about_the_stuck(&mut self) {
-        for task in self.open() {
+    pub(crate) fn complain_about_the_stuck(&mut self, stuck: Vec<Bought>) {
+        for Bought { task, .. } in stuck {
             self.complain(format!("task {task} is stuck: its final deadline has passed and nobody has claimed it"));
         }
     }
@@ -196,17 +231,19 @@ impl Judge {
 
     /// The whole.
     pub(crate) fn verdict(mut self, plan: Plan, faults: BTreeMap<Fault, u64>, chance: [u8; 32]) -> Verdict {
-        if plan.climate == Climate::Mild && self.verdict.refunded > 0 {
-            {
-                let text = format!("{} tasks were refunded though all faults were short", self.verdict.refunded);
-                self.complain(text);
-            }
+        let count = |wanted| self.ended.values().filter(|(_, ending)| *ending == wanted).count() as u64;
+        let (right, wrong, refunded) = (count(Ending::Paid), count(Ending::BoughtWrong), count(Ending::Refunded));
+        if plan.climate == Climate::Mild && refunded > 0 {
+            self.complain(format!("{refunded} tasks were refunded though all faults were short"));
         }
         // Chance is drawn in the order of events: the next draw is the same only if all were.
         self.trace.extend(chance);
         Verdict {
             seed: plan.seed,
-            tasks: self.tasks.len() as u64,
+            tasks: (self.tasks.len() - self.gone.len()) as u64,
+            paid: right + wrong,
+            bought_wrong: wrong,
+            refunded,
             faults,
             trace: keccak256(&self.trace).to_string(),
             ..self.verdict

@@ -4,6 +4,8 @@ use crate::{
     chance::Chance,
     tally::{Fault, Tally},
 };
+use bourse_chain::alloy::{primitives::hex, sol_types::SolCall};
+use bourse_protocol::abi::IHub;
 use bourse_service::journal::{Moment, NoRoom};
 use std::{
     panic::panic_any,
@@ -28,6 +30,9 @@ struct Inner {
     alive: AtomicBool,
     points: AtomicU64,
     crash_at: Option<u64>,
+    /// It ends for good at its first reveal.
+    ends_at_reveal: bool,
+    over: AtomicBool,
     ended: Notify,
     /// In parts of 10,000 per commit.
     disk_full: u32,
@@ -38,8 +43,30 @@ struct Inner {
 impl Life {
     /// Ends at point `crash_at`, if it gets there.
     pub(crate) fn new(crash_at: Option<u64>, disk_full: u32, chance: Chance, tally: Tally) -> Self {
-        let (alive, points) = (AtomicBool::new(true), AtomicU64::new(0));
-        Self { inner: Arc::new(Inner { alive, points, crash_at, ended: Notify::new(), disk_full, chance, tally }) }
+        let (alive, points, over) = (AtomicBool::new(true), AtomicU64::new(0), AtomicBool::new(false));
+        let (ended, ends_at_reveal) = (Notify::new(), false);
+        let inner = Inner { alive, points, crash_at, ends_at_reveal, over, ended, disk_full, chance, tally };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The same before it begins, but it ends for good when it would send its first reveal.
+    pub(crate) fn ending_at_reveal(self) -> Self {
+        let inner = Arc::into_inner(self.inner).expect("it has not begun");
+        Self { inner: Arc::new(Inner { ends_at_reveal: true, ..inner }) }
+    }
+
+    /// A transaction is about to be handed over. `false`: its sender is dead.
+    pub(crate) fn sends(&self, raw: &str) -> bool {
+        if self.inner.ends_at_reveal && raw.contains(&hex::encode(IHub::revealCall::SELECTOR)) {
+            self.inner.over.store(true, Ordering::SeqCst);
+            self.end();
+        }
+        self.inner.alive.load(Ordering::SeqCst)
+    }
+
+    /// Whether no other life follows.
+    pub(crate) fn is_over(&self) -> bool {
+        self.inner.over.load(Ordering::SeqCst)
     }
 
     /// Ends it now.

@@ -39,6 +39,9 @@ impl Results for Store {
     }
 }
 
+/// How long a store is silent that hangs, in milliseconds.
+const HANGS: u64 = 600_000;
+
 /// What a worker answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Character {
@@ -75,6 +78,8 @@ pub(crate) struct Computer {
     pub(crate) slow: u32,
     /// How often storing a result fails, in parts of 10,000.
     pub(crate) upload_fails: u32,
+    /// How often storing a result takes minutes, in parts of 10,000.
+    pub(crate) upload_hangs: u32,
     pub(crate) store: Store,
     pub(crate) chance: Chance,
     pub(crate) tally: Tally,
@@ -110,9 +115,12 @@ impl StandIn for Computer {
 
     fn store(&self, task: TaskId, digest: ResultDigest) -> BoxFuture<'static, Result<ResultLink, String>> {
         let fails = self.chance.hits(self.upload_fails);
-        let (store, time) = (self.store.clone(), self.chance.within(20..=500));
+        let (store, mut time) = (self.store.clone(), self.chance.within(20..=500));
         if fails {
             self.tally.count(Fault::UploadFails);
+        } else if self.chance.hits(self.upload_hangs) {
+            self.tally.count(Fault::UploadHangs);
+            time = HANGS;
         }
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(time)).await;

@@ -98,6 +98,9 @@ impl Node {
             return Ok(self.earth.ground.handle(request));
         }
         self.point().await;
+        if is_broadcast(&request) && !self.life.sends(request["params"][0].as_str().unwrap_or_default()) {
+            std::future::pending::<()>().await;
+        }
         let mood = self.earth.state().mood;
         tokio::time::sleep(Duration::from_millis(self.earth.chance.within(1..=30))).await;
         if self.strikes(mood.timeout, Fault::RpcTimeout) {

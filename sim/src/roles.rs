@@ -74,7 +74,7 @@ pub(crate) async fn scheduler(stage: Stage, fate: Fate) {
         tracing::info!(life = n, "the scheduler starts");
         let mut running = JoinSet::new();
         running.spawn(scheduler_life(stage.clone(), life.clone(), journal.clone()));
-        until_the_end(&life, &mut running, &stage.calm, &stage).await;
+        until_the_end(&life, &mut running).await;
         stage.tally.count(Fault::SchedulerCrash);
         if n + 1 >= fate.lives {
             tracing::info!("the scheduler never comes back");
@@ -85,7 +85,7 @@ pub(crate) async fn scheduler(stage: Stage, fate: Fate) {
 }
 
 /// Ends when the life does, or the role by itself.
-async fn until_the_end(life: &Life, running: &mut JoinSet<()>, _calm: &CancellationToken, _stage: &Stage) {
+async fn until_the_end(life: &Life, running: &mut JoinSet<()>) {
     tokio::select! {
         biased;
         () = life.ended() => {}
@@ -155,9 +155,18 @@ pub(crate) struct Person {
     pub(crate) speed: std::ops::RangeInclusive<u64>,
     pub(crate) slow: u32,
     pub(crate) upload_fails: u32,
+    pub(crate) upload_hangs: u32,
     pub(crate) slots: u32,
-    /// Leaves for good after so many milliseconds.
-    pub(crate) vanishes: Option<u64>,
+    pub(crate) vanishes: Option<Vanishes>,
+}
+
+/// When a worker leaves for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Vanishes {
+    /// After so many milliseconds.
+    After(u64),
+    /// When it would send its first reveal.
+    AtReveal,
 }
 
 /// Runs a worker until it vanishes.
@@ -165,19 +174,30 @@ pub(crate) async fn worker(stage: Stage, person: Person, fate: Fate) {
     let journal = Journal::in_memory(bourse_worker::SCHEMA).expect("memory is there");
     let lives = async {
         for n in 0.. {
-            let life = stage.life(fate);
+            let mut life = stage.life(fate);
+            if person.vanishes == Some(Vanishes::AtReveal) {
+                life = life.ending_at_reveal();
+            }
             tracing::info!(worker = person.number, life = n, "the worker starts");
             let mut running = JoinSet::new();
             running.spawn(worker_life(stage.clone(), life.clone(), journal.clone(), person.clone()));
-            until_the_end(&life, &mut running, &stage.calm, &stage).await;
+            until_the_end(&life, &mut running).await;
+            if life.is_over() {
+                return;
+            }
             stage.tally.count(Fault::WorkerCrash);
             sleep(Duration::from_millis(stage.chance.within(500..=fate.down))).await;
         }
     };
     match person.vanishes {
         None => lives.await,
-        Some(after) => {
-            let _ = tokio::time::timeout(Duration::from_millis(after), lives).await;
+        Some(Vanishes::AtReveal) => {
+            lives.await;
+            stage.tally.count(Fault::RevealerVanishes);
+        }
+        Some(Vanishes::After(time)) => {
+            // It is the end of the time that ends it.
+            let _ = tokio::time::timeout(Duration::from_millis(time), lives).await;
             stage.tally.count(Fault::WorkerVanishes);
         }
     }
@@ -194,6 +214,7 @@ async fn worker_life(stage: Stage, life: Life, journal: Journal, person: Person)
         speed: person.speed.clone(),
         slow: person.slow,
         upload_fails: person.upload_fails,
+        upload_hangs: person.upload_hangs,
         store: stage.store.clone(),
         chance: stage.chance.clone(),
         tally: stage.tally.clone(),
@@ -201,6 +222,7 @@ async fn worker_life(stage: Stage, life: Life, journal: Journal, person: Person)
     let name = format!("worker-{}", person.number);
     let config = bourse_worker::Config {
         slots: person.slots,
+        min_cpus: 1,
         poll: stage.settings.poll,
         clock: stage.clock.clone(),
         gas: GasPolicy::default(),

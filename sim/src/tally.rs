@@ -34,10 +34,12 @@ pub(crate) enum Fault {
     OrderClosed,
     Withdrawal,
     UploadFails,
+    UploadHangs,
+    RevealerVanishes,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::Reorg,
         Self::HeadGoesBack,
         Self::NodeLags,
@@ -64,6 +66,8 @@ impl Fault {
         Self::OrderClosed,
         Self::Withdrawal,
         Self::UploadFails,
+        Self::UploadHangs,
+        Self::RevealerVanishes,
     ];
 }
 

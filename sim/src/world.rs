@@ -9,7 +9,7 @@ use crate::{
     market::{Bought, FIRST_WORKER, Market, key},
     node::{Earth, Mood, Node, State},
     pipe::{Address as Place, Sky, Weather},
-    roles::{self, Fate, Person, Stage},
+    roles::{self, Fate, Person, Stage, Vanishes},
     tally::{Fault, Tally},
 };
 use bourse_chain::{Client, Settings};
@@ -144,7 +144,9 @@ impl World {
             }
             self.earth.release();
             self.earth.ground.rpc("evm_mine", json!([]));
-            self.disturb(block, calm_since.is_none());
+            if calm_since.is_none() {
+                self.disturb(block);
+            }
             self.judge.look(&self.earth).await;
             let elapsed = (block + 1) * BLOCK;
             if calm_since.is_none() && elapsed >= SEASON + 7 * PERIOD {
@@ -155,8 +157,15 @@ impl World {
             if everything_bought && self.judge.all_ended() {
                 break;
             }
-            if self.judge.overdue(GRACE * BLOCK + self.plan.depth * BLOCK) && self.finish_for_them().await {
-                break;
+            if !self.overdue().is_empty() {
+                if self.plan.scheduler_lives < u64::MAX {
+                    self.claim_for_them().await;
+                }
+                let stuck = self.overdue();
+                if !stuck.is_empty() {
+                    self.judge.complain_about_the_stuck(stuck);
+                    break;
+                }
             }
         }
         actors.shutdown().await;
@@ -164,13 +173,14 @@ impl World {
         self.judge.verdict(self.plan, faults, self.earth.chance.bytes())
     }
 
-    /// Past all deadlines: where the scheduler is gone for good anybody claims; else this is what must not happen.
-    async fn finish_for_them(&mut self) -> bool {
-        if self.plan.scheduler_lives == u64::MAX {
-            self.judge.complain_about_the_stuck();
-            return true;
-        }
-        for task in self.judge.open_tasks() {
+    /// Tasks that should have ended, and had time for it since nothing is wrong any more.
+    fn overdue(&self) -> Vec<Bought> {
+        self.judge.overdue((GRACE + self.plan.depth) * BLOCK)
+    }
+
+    /// Where the scheduler is gone for good anybody claims.
+    async fn claim_for_them(&mut self) {
+        for task in self.overdue() {
             let market = self.market.clone();
             let mut claim = JoinSet::new();
             claim.spawn(async move { market.claim(task).await });
@@ -180,8 +190,6 @@ impl World {
             }
         }
         self.judge.look(&self.earth).await;
-        self.judge.complain_about_the_stuck();
-        true
     }
 
     fn raise_the_curtain(&mut self, actors: &mut JoinSet<()>) {
@@ -216,14 +224,20 @@ impl World {
                 n if n < liars + colluding => Character::Colluding,
                 _ => Character::Honest,
             };
-            let vanishes = (self.chance.hits(if wild { 1_000 } else { 300 }) && number > 5)
-                .then(|| self.chance.within(10_000..=600_000));
+            let vanishes = match () {
+                () if number <= 5 => None,
+                () if self.chance.hits(if wild { 1_000 } else { 300 }) => {
+                    Some(Vanishes::After(self.chance.within(10_000..=600_000)))
+                }
+                () => self.chance.hits(1_000).then_some(Vanishes::AtReveal),
+            };
             let person = Person {
                 number,
                 character,
                 speed: 4_000..=30_000,
                 slow: 100 * scale,
                 upload_fails: 500 * scale,
+                upload_hangs: 100 * scale,
                 slots: 2,
                 vanishes,
             };
@@ -242,16 +256,16 @@ impl World {
     }
 
     /// What happens to the chain and the nodes between two blocks.
-    fn disturb(&self, block: u64, stormy: bool) {
-        if !stormy {
-            return;
-        }
+    fn disturb(&mut self, block: u64) {
         let wild = self.plan.climate == Climate::Wild;
         let scale = if wild { 3 } else { 1 };
-        if self.plan.depth > 0 && block > 3 && self.chance.hits(100 * scale) {
-            let depth = self.chance.within(1..=self.plan.depth);
+        // Now and then deeper than what the roles wait for.
+        let deepest = self.plan.depth + u64::from(self.chance.hits(2_000 * scale)) * 2;
+        if deepest > 0 && block > 3 && self.chance.hits(100 * scale) {
+            let depth = self.chance.within(1..=deepest);
             self.tally.count(Fault::Reorg);
             self.earth.ground.rpc("anvil_reorg", json!([depth, []]));
+            self.judge.took_back(depth);
         }
         let mut state = self.earth.state();
         for lag in &mut state.lag {

@@ -210,7 +210,7 @@ impl Follower {
             return Ok(if nothing_read { Base::Here { removed: vec![], common: true } } else { Base::Behind });
         };
         let Some(same) = self.is_part(number, hash, latest).await? else { return Ok(Base::Behind) };
-        if same {
+        if same || planted(Defect::UndoMissing) {
             let all = reachable == cursor.seen.len();
             return Ok(if all { Base::Here { removed: vec![], common: true } } else { Base::Behind });
         }

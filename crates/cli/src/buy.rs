@@ -187,7 +187,7 @@ impl Buyer<'_> {
         let hash = orders.request.hash(&self.hub.domain().await?);
         let deal = DealId::of(hash, U256::ZERO);
         Ok(match self.hub.deal(deal).await? {
-            Some(_) => format!("see `bourse task show {}`", TaskId::of(deal, U256::ZERO)),
+            Some(_) => format!("see `bourse task explain {}`", TaskId::of(deal, U256::ZERO)),
             None => "it was closed by its requester".into(),
         })
     }

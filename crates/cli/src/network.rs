@@ -429,9 +429,11 @@ impl<'a> Start<'a> {
                 gas: self.plan.gas,
                 forge: self.plan.liar && n == 0,
                 fuel: self.plan.fuel,
+                // All of them share this machine.
+                min_cpus: 1,
             };
-            let (key, stop) = (key.clone(), self.services.stop_roles.clone());
-            services::worker(&mut self.services.roles, worker, key, hub.clone(), engine.clone(), stop).await?;
+            let (key, drain, stop) = (key.clone(), CancellationToken::new(), self.services.stop_roles.clone());
+            services::worker(&mut self.services.roles, worker, key, hub.clone(), engine.clone(), drain, stop).await?;
         }
         Ok(())
     }

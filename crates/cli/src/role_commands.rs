@@ -52,6 +52,9 @@ pub(crate) struct WorkerArguments {
     /// What the worker is called.
     #[arg(long, env = "IEXEC_WORKER_NAME", default_value = "worker")]
     name: String,
+    /// A machine with fewer processors is refused.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    min_cpus: u32,
     #[command(flatten)]
     fuel: Fuel,
     #[command(flatten)]
@@ -83,10 +86,10 @@ pub(crate) async fn scheduler(arguments: SchedulerArguments) -> eyre::Result<()>
     wait(jobs, stop).await
 }
 
-/// Runs a worker until Ctrl-C.
+/// Runs a worker until Ctrl-C, or until SIGTERM and the end of what it has begun.
 pub(crate) async fn worker(arguments: WorkerArguments) -> eyre::Result<()> {
     let mut signals = JoinSet::new();
-    let stop = shutdown::on_signal(&mut signals);
+    let (drain, stop) = shutdown::draining_on_signal(&mut signals);
     let (network, client) = NetworkFile::running(&arguments.network).await?;
     let key = keys::read(&arguments.key_file)?;
     let scheduler_url = match arguments.scheduler_url {
@@ -101,12 +104,17 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> eyre::Result<()> {
         gas: arguments.gas.policy(),
         forge: false,
         fuel: arguments.fuel.units,
+        min_cpus: arguments.min_cpus,
     };
     let hub = Hub::new(client, network.hub);
     let engine = bourse_worker::wasm::Engine::new()?;
     let mut jobs = Jobs::new();
-    output::say(&format!("worker {} works for pool {}; Ctrl-C stops it", key.address(), network.workerpool));
-    services::worker(&mut jobs, plan, key, hub, engine, stop.clone()).await?;
+    output::say(&format!(
+        "worker {} works for pool {}; Ctrl-C stops it, SIGTERM lets it finish first",
+        key.address(),
+        network.workerpool
+    ));
+    services::worker(&mut jobs, plan, key, hub, engine, drain, stop.clone()).await?;
     wait(jobs, stop).await
 }
 

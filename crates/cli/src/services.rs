@@ -198,6 +198,8 @@ pub(crate) struct WorkerPlan {
     pub(crate) forge: bool,
     /// What one run may burn.
     pub(crate) fuel: u64,
+    /// A machine with fewer processors is refused.
+    pub(crate) min_cpus: u32,
 }
 
 /// Starts a worker.
@@ -207,6 +209,7 @@ pub(crate) async fn worker(
     key: PrivateKeySigner,
     hub: Hub,
     engine: bourse_worker::wasm::Engine,
+    drain: CancellationToken,
     stop: CancellationToken,
 ) -> eyre::Result<()> {
     let url = plan.scheduler_url.replacen("http", "ws", 1);
@@ -214,12 +217,13 @@ pub(crate) async fn worker(
     let config = bourse_worker::Config {
         gas: plan.gas,
         forge: plan.forge,
+        min_cpus: plan.min_cpus,
         poll,
         limits: bourse_worker::wasm::Limits { fuel: plan.fuel, ..Default::default() },
         ..bourse_worker::Config::new(&plan.name, url, plan.workerpool, plan.dir)
     };
     let service = bourse_worker::Service::open(config, key, hub, engine).await?;
-    jobs.spawn(async move { ("worker", service.run(CancellationToken::new(), stop).await.map_err(Into::into)) });
+    jobs.spawn(async move { ("worker", service.run(drain, stop).await.map_err(Into::into)) });
     Ok(())
 }
 

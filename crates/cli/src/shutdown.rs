@@ -16,11 +16,33 @@ pub(crate) fn on_signal(jobs: &mut JoinSet<()>) -> CancellationToken {
     token
 }
 
-async fn signal() {
+/// Two tokens: SIGTERM cancels the first, Ctrl-C or a second SIGTERM the other. One more signal ends the process at once.
+pub(crate) fn draining_on_signal(jobs: &mut JoinSet<()>) -> (CancellationToken, CancellationToken) {
+    let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+    let tokens = (drain.clone(), stop.clone());
+    jobs.spawn(async move {
+        if signal().await == Signal::Terminate {
+            tokens.0.cancel();
+            signal().await;
+        }
+        tokens.1.cancel();
+        signal().await;
+        std::process::exit(130);
+    });
+    (drain, stop)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    Interrupt,
+    Terminate,
+}
+
+async fn signal() -> Signal {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened to in a runtime");
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => Signal::Interrupt,
+        _ = terminate.recv() => Signal::Terminate,
     }
 }

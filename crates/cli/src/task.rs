@@ -16,6 +16,7 @@ use bourse_protocol::{
     deal::TaskStatus,
     ids::{DealId, TaskId},
     money::Nrlc,
+    outlook::Outlook,
 };
 use clap::{Args, Subcommand};
 use eyre::WrapErr;
@@ -26,8 +27,9 @@ use std::{path::PathBuf, time::Duration, time::Instant};
 pub(crate) enum Command {
     /// The pool's newest tasks.
     List(ListArguments),
-    /// Where a task stands, and why.
-    Show(OneArguments),
+    /// Where a task stands and why, what each worker does, what comes next and by when.
+    #[command(visible_alias = "show")]
+    Explain(OneArguments),
     /// Download a task's result, checked against the chain.
     Result(ResultArguments),
     /// Take back the price of a task that ran out of time. Anyone may; the money goes to who paid.
@@ -76,7 +78,7 @@ pub(crate) struct ClaimArguments {
 pub(crate) async fn execute(command: Command) -> eyre::Result<()> {
     match command {
         Command::List(arguments) => list(arguments).await,
-        Command::Show(arguments) => show(arguments).await,
+        Command::Explain(arguments) => explain(arguments).await,
         Command::Result(arguments) => result(arguments).await,
         Command::Claim(arguments) => claim(arguments).await,
     }
@@ -110,7 +112,7 @@ async fn list(arguments: ListArguments) -> eyre::Result<()> {
     Ok(())
 }
 
-async fn show(arguments: OneArguments) -> eyre::Result<()> {
+async fn explain(arguments: OneArguments) -> eyre::Result<()> {
     let (network, _) = NetworkFile::running(&arguments.list.data_dir.path()).await?;
     let scheduler = need(&network.scheduler_url, "scheduler")?;
     let task = arguments.task;
@@ -123,27 +125,52 @@ async fn show(arguments: OneArguments) -> eyre::Result<()> {
         output::json(&view);
         return Ok(());
     }
-    let time = |seconds: u64| bourse_service::clock::iso8601(seconds.saturating_mul(1000));
+    output::data(&told(&view).join("\n"));
+    Ok(())
+}
+
+fn time(seconds: u64) -> String {
+    bourse_service::clock::iso8601(seconds.saturating_mul(1000))
+}
+
+/// A task in lines for people.
+fn told(view: &TaskView) -> Vec<String> {
     let mut lines = vec![
-        format!("task {task}"),
+        format!("task {}", view.chain_task_id),
         format!("  deal    {}", view.deal_id),
-        format!("  status  {}", view.current_status),
+        format!("  status  {}: {}", view.current_status, view.current_status.meaning()),
     ];
+    lines.extend(view.date_status_list.last().map(|s| format!("  since   {}", time(s.date))));
     lines.extend(view.cause.as_ref().map(|c| format!("  why     {c}")));
+    lines.push(format!("  next    {}", foretold(&view.outlook)));
     if view.final_deadline > 0 && !matches!(view.chain_status, TaskStatus::Completed | TaskStatus::Failed) {
         lines.push(format!("  refund  due from {}", time(view.final_deadline)));
     }
     lines.extend(view.result.as_ref().map(|r| format!("  result  {}", r.location)));
+    lines.push("  history".into());
     lines.extend(view.date_status_list.iter().map(|s| format!("    {}  {}", time(s.date), s.status)));
     for r in &view.replicates {
-        lines.push(format!("  {} {}: {}", r.worker_name, r.wallet_address, r.current_status.meaning()));
+        lines.push(format!("  worker {} {}", r.worker_name, r.wallet_address));
+        let again = if r.attempt > 1 { format!(", attempt {}", r.attempt) } else { String::new() };
+        lines.push(format!("    status  {}: {}", r.current_status, r.current_status.meaning()));
+        lines.push(format!("    phase   {}, {}{again}", r.phase, r.outcome));
+        lines.extend(r.status_update_list.last().map(|c| format!("    since   {}", time(c.date))));
+        lines.extend(r.cause.as_ref().map(|c| format!("    why     {c}")));
+        lines.push(format!("    next    {}", foretold(&r.outlook)));
+        lines.push("    history".into());
         for change in &r.status_update_list {
             let cause = change.cause.as_ref().map(|c| format!(" ({c})")).unwrap_or_default();
-            lines.push(format!("    {}  {}{cause}", time(change.date), change.status));
+            lines.push(format!("      {}  {}{cause}", time(change.date), change.status));
         }
     }
-    output::data(&lines.join("\n"));
-    Ok(())
+    lines
+}
+
+fn foretold(outlook: &Outlook) -> String {
+    match outlook.by {
+        Some(by) => format!("{}, by {}", outlook.next, time(by)),
+        None => outlook.next.clone(),
+    }
 }
 
 async fn result(arguments: ResultArguments) -> eyre::Result<()> {
@@ -159,7 +186,7 @@ async fn result(arguments: ResultArguments) -> eyre::Result<()> {
         }
         TaskStatus::Unset | TaskStatus::Active | TaskStatus::Revealing => {
             return Err(failure::refused(format!(
-                "task {task} has no result yet: `bourse task show {task}` says where it stands"
+                "task {task} has no result yet: `bourse task explain {task}` says where it stands"
             )));
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     deal::{ContributionStatus, ResultLink, TaskStatus},
     ids::{DealId, OrderHash, TaskId},
     orders::{AppOrder, DatasetOrder, RequestOrder, WorkerpoolOrder},
-    replicate::{Cause, Status},
+    replicate::{Cause, Outcome, Phase, Status},
 };
 use alloy_primitives::{Address, U256};
 use serde::{Deserialize, Serialize};
@@ -106,6 +106,8 @@ pub struct TaskView {
     pub chain_status: TaskStatus,
     /// What happened when.
     pub date_status_list: Vec<StageChange>,
+    /// What comes next.
+    pub outlook: crate::outlook::Outlook,
     /// Why it cannot go on, if so.
     pub cause: Option<Cause>,
     /// Contributions are accepted before this second.
@@ -137,8 +139,16 @@ pub struct ReplicateView {
     pub worker_name: String,
     /// Where it stands.
     pub current_status: Status,
+    /// What it is about.
+    pub phase: Phase,
+    /// How it stands.
+    pub outcome: Outcome,
     /// Why, for failures.
     pub cause: Option<Cause>,
+    /// How often the task was given to this worker.
+    pub attempt: u32,
+    /// What comes next.
+    pub outlook: crate::outlook::Outlook,
     /// Its contribution on chain.
     pub contribution: ContributionStatus,
     /// What happened when.

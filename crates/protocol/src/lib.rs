@@ -15,6 +15,7 @@ pub mod ipfs;
 pub mod link;
 pub mod money;
 pub mod orders;
+pub mod outlook;
 pub mod params;
 pub mod replicate;
 pub mod reward;

@@ -215,6 +215,129 @@ impl fmt::Display for Status {
     }
 }
 
+/// What a replicate is about at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Phase {
+    /// Given to a worker.
+    Assigned,
+    /// App and dataset are fetched.
+    Preparing,
+    /// The app runs.
+    Computing,
+    /// The answer goes to the chain, sealed.
+    Contributing,
+    /// The seal is opened.
+    Revealing,
+    /// The result is stored.
+    Uploading,
+}
+
+/// How a replicate stands: on its way, or how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Outcome {
+    /// On its way.
+    Open,
+    /// The task was paid, and the worker with it.
+    Paid,
+    /// Not needed any more: nobody's fault.
+    Stopped,
+    /// The worker could not do its part.
+    Failed,
+    /// Nothing was heard of the worker.
+    Lost,
+}
+
+impl Status {
+    /// What the replicate is about; `None` where that is what it was before.
+    pub fn phase(self) -> Option<Phase> {
+        use Status::*;
+        Some(match self {
+            Created | Running => Phase::Assigned,
+            AppDownloading | AppDownloaded | AppDownloadFailed | DataDownloading | DataDownloaded
+            | DataDownloadFailed => Phase::Preparing,
+            Computing | Computed | ComputeFailed => Phase::Computing,
+            CanContribute
+            | CantContributeSinceStakeTooLow
+            | CantContributeSinceTaskNotActive
+            | CantContributeSinceAfterDeadline
+            | CantContributeSinceContributionAlreadySet
+            | Contributing
+            | ContributeFailed => Phase::Contributing,
+            Contributed | CantReveal | Revealing | RevealFailed | RevealTimeout => Phase::Revealing,
+            Revealed
+            | ResultUploadRequested
+            | ResultUploadRequestFailed
+            | ResultUploading
+            | ResultUploaded
+            | ResultUploadFailed => Phase::Uploading,
+            Completed
+            | WorkerLost
+            | AbortedOnConsensusReached
+            | AbortedOnContributionTimeout
+            | Failed
+            | OutOfGas
+            | Recovering => return None,
+        })
+    }
+
+    /// How the replicate stands.
+    pub fn outcome(self) -> Outcome {
+        use Status::*;
+        match self {
+            Completed => Outcome::Paid,
+            AbortedOnConsensusReached | AbortedOnContributionTimeout | CantContributeSinceTaskNotActive => {
+                Outcome::Stopped
+            }
+            WorkerLost => Outcome::Lost,
+            CantContributeSinceStakeTooLow
+            | CantContributeSinceAfterDeadline
+            | CantContributeSinceContributionAlreadySet
+            | ContributeFailed
+            | CantReveal
+            | RevealFailed
+            | RevealTimeout
+            | ResultUploadRequestFailed
+            | ResultUploadFailed
+            | Failed
+            | OutOfGas => Outcome::Failed,
+            Created
+            | Running
+            | AppDownloading
+            | AppDownloaded
+            | AppDownloadFailed
+            | DataDownloading
+            | DataDownloaded
+            | DataDownloadFailed
+            | Computing
+            | Computed
+            | ComputeFailed
+            | CanContribute
+            | Contributing
+            | Contributed
+            | Revealing
+            | Revealed
+            | ResultUploadRequested
+            | ResultUploading
+            | ResultUploaded
+            | Recovering => Outcome::Open,
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 /// Why a replicate failed or stopped: a stable code and what was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {

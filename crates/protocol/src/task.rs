@@ -78,6 +78,8 @@ pub struct Part {
     pub connected: bool,
     /// It takes longer than runs of this app do: it may still contribute, but is not counted on.
     pub late: bool,
+    /// Its last news is old enough that it may be asked again for what it failed at.
+    pub rested: bool,
 }
 
 /// Everything that a decision about one task rests on, read at one moment.
@@ -146,7 +148,7 @@ fn contribution_steps(view: &View<'_>) -> Vec<Step> {
 }
 
 /// Whether the trust that was bought needs one more worker than are at work.
-fn needs_worker(view: &View<'_>) -> bool {
+pub(crate) fn needs_worker(view: &View<'_>) -> bool {
     let mut votes = Votes::default();
     for vote in view.votes {
         match vote.status {
@@ -184,15 +186,18 @@ fn reveal_steps(view: &View<'_>) -> Vec<Step> {
     steps
 }
 
-/// Who is asked for the result: a worker whose reveal stands on chain, connected, and not known to have failed at it.
+/// Who is asked for the result: a worker whose reveal stands on chain, connected, and rather not one that failed at it;
+/// where all have failed, one of them after a while.
 fn uploader(view: &View<'_>) -> Option<Address> {
     let proved = |p: &&Part| {
         let vote = view.votes.iter().find(|v| v.worker == p.worker);
         vote.is_some_and(|v| v.status == ContributionStatus::Proved)
     };
-    let mut able = view.parts.iter().filter(proved).filter(|p| p.connected && p.status != Status::ResultUploadFailed);
+    let failed = |p: &&Part| matches!(p.status, Status::ResultUploadFailed | Status::ResultUploadRequestFailed);
+    let able = view.parts.iter().filter(proved).filter(|p| p.connected);
     let asked = |p: &&Part| matches!(p.status, Status::ResultUploadRequested | Status::ResultUploading);
-    able.clone().find(asked).or_else(|| able.next()).map(|p| p.worker)
+    let fresh = able.clone().find(asked).or_else(|| able.clone().find(|p| !failed(p)));
+    fresh.or_else(|| able.clone().find(|p| p.rested)).map(|p| p.worker)
 }
 
 /// Stops everybody whose contribution would come too late.
@@ -208,12 +213,10 @@ fn aborts(view: &View<'_>, code: CauseCode) -> Vec<Step> {
 
 /// Tells every replicate that has not ended how it ended.
 fn endings(view: &View<'_>, outcome: Status) -> Vec<Step> {
-    let ending = |p: &Part| {
-        let proved = view.votes.iter().any(|v| v.worker == p.worker && v.status == ContributionStatus::Proved);
-        match (outcome, proved) {
-            (Status::Completed, true) => Status::Completed,
-            _ => Status::Failed,
-        }
+    let ending = |p: &Part| match (outcome, view.votes.iter().find(|v| v.worker == p.worker)) {
+        (Status::Completed, Some(vote)) if vote.status == ContributionStatus::Proved => Status::Completed,
+        (Status::Completed, Some(vote)) if vote.hash == view.task.consensus => Status::RevealTimeout,
+        _ => Status::Failed,
     };
     view.parts.iter().filter(|p| !p.status.is_final()).map(|p| Step::End(p.worker, ending(p))).collect()
 }
@@ -235,6 +238,28 @@ pub fn stage(view: &View<'_>) -> Stage {
         TaskStatus::Revealing if view.result.is_some() => Stage::ResultUploaded,
         TaskStatus::Revealing if view.parts.iter().any(asked) => Stage::ResultUploading,
         TaskStatus::Revealing => Stage::AtLeastOneRevealed,
+    }
+}
+
+impl Stage {
+    /// What it means, in plain words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Received => "the task is bought and not opened on the chain yet",
+            Self::Initializing => "the transaction that opens the task was sent",
+            Self::Initialized => "the task is open and no worker has begun",
+            Self::Running => "workers are on it",
+            Self::ContributionTimeout => "the workers did not agree in time",
+            Self::ConsensusReached => "the workers agree",
+            Self::Reopening => "nobody revealed in time: the vote is opened again",
+            Self::AtLeastOneRevealed => "at least one worker has revealed its answer",
+            Self::ResultUploading => "a worker stores the result",
+            Self::ResultUploaded => "the result is in the store",
+            Self::Finalizing => "the transaction that pays was sent",
+            Self::FinalDeadlineReached => "the time of the task is over",
+            Self::Completed => "the task is paid",
+            Self::Failed => "the price went back to who paid it",
+        }
     }
 }
 
@@ -271,7 +296,7 @@ mod tests {
     }
 
     fn part(n: u8, status: Status) -> Part {
-        Part { worker: who(n), status, weight: U256::from(2), connected: true, late: false }
+        Part { worker: who(n), status, weight: U256::from(2), connected: true, late: false, rested: false }
     }
 
     fn view<'a>(now: u64, task: &'a ChainTask, votes: &'a [Vote], parts: &'a [Part]) -> View<'a> {
@@ -344,6 +369,28 @@ mod tests {
     }
 
     #[test]
+    fn a_result_is_asked_of_one_that_has_not_failed_and_else_again_after_a_while() {
+        use Status::{ResultUploadFailed, ResultUploadRequested, Revealed};
+        let revealing = task(TaskStatus::Revealing);
+        let votes = [1, 2].map(|n| vote(n, ContributionStatus::Proved, GOOD));
+        let asked = |parts: &[Part]| match steps(&view(40, &revealing, &votes, parts))[..] {
+            [] => None,
+            [Step::Upload(worker)] => Some(worker),
+            ref other => panic!("{other:?}"),
+        };
+        let mut parts = [part(1, ResultUploadFailed), part(2, Revealed)];
+        assert_eq!(asked(&parts), Some(who(2)));
+        parts[1].status = ResultUploadRequested;
+        assert_eq!(asked(&parts), Some(who(2)));
+        parts[1].status = ResultUploadFailed;
+        assert_eq!(asked(&parts), None, "both failed a moment ago");
+        parts[0].rested = true;
+        assert_eq!(asked(&parts), Some(who(1)));
+        parts[0].connected = false;
+        assert_eq!(asked(&parts), None);
+    }
+
+    #[test]
     fn finalize_waits_for_all_reveals_or_the_deadline() {
         let link = ResultLink::ipfs("/ipfs/x".into());
         let finalize = |now, revealed| {
@@ -360,11 +407,18 @@ mod tests {
     #[test]
     fn everybody_hears_how_it_ended() {
         let done = task(TaskStatus::Completed);
-        let votes = [vote(1, ContributionStatus::Proved, GOOD), vote(2, ContributionStatus::Contributed, FORGED)];
-        let parts = [part(1, Status::Revealed), part(2, Status::Contributed), part(3, Status::Failed)];
+        use ContributionStatus::{Contributed, Proved};
+        let votes = [vote(1, Proved, GOOD), vote(2, Contributed, FORGED), vote(4, Contributed, GOOD)];
+        let parts = [
+            part(1, Status::Revealed),
+            part(2, Status::Contributed),
+            part(3, Status::Failed),
+            part(4, Status::Contributed),
+        ];
+        let ended = |n, status| Step::End(who(n), status);
         assert_eq!(
             steps(&view(40, &done, &votes, &parts)),
-            [Step::End(who(1), Status::Completed), Step::End(who(2), Status::Failed)]
+            [ended(1, Status::Completed), ended(2, Status::Failed), ended(4, Status::RevealTimeout)]
         );
     }
 }

@@ -12,10 +12,15 @@ use bourse_protocol::{
     deal::{ChainTask, ContributionStatus, Deal, ResultLink, TaskStatus},
     ids::{ResultDigest, TaskId},
     link::{ToScheduler, ToWorker},
-    replicate::{Cause, CauseCode, Status},
+    outlook::{self, Leases, Outlook},
+    replicate::{Cause, CauseCode, Phase, Status},
     task::{self, Part, Stage, Step, View, Vote},
 };
-use bourse_service::{clock::Clock, journal::Error};
+use bourse_service::{
+    clock::Clock,
+    defect::{Defect, planted},
+    journal::Error,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use tracing::info;
 
@@ -226,14 +231,7 @@ impl Pool {
         let now = self.now();
         let Some(entry) = self.tasks.get(&id) else { return vec![] };
         let parts = self.parts(entry, now);
-        let view = View {
-            now,
-            trust: entry.deal.trust,
-            task: &entry.chain,
-            votes: &entry.votes,
-            parts: &parts,
-            result: entry.result.as_ref(),
-        };
+        let view = look(entry, now, &parts);
         let (steps, stage) = (task::steps(&view), task::stage(&view));
         self.enter(id, stage, now);
         steps
@@ -246,7 +244,8 @@ impl Pool {
             status: r.status(),
             weight: r.weight,
             connected: self.crew.is_here(r.worker),
-            late: now >= r.began().saturating_add(patience),
+            late: now >= r.began().saturating_add(patience) && !planted(Defect::SilentKept),
+            rested: now >= r.since().saturating_add(UPLOAD_LEASE),
         };
         entry.replicates.iter().map(part).collect()
     }
@@ -293,6 +292,10 @@ impl Pool {
                 expired.push((r.worker, Status::ResultUploadFailed, cause));
             }
         }
+        expired.retain(|(_, status, _)| match status {
+            Status::WorkerLost => !planted(Defect::SilentKept),
+            _ => !planted(Defect::UploadLeaseKept),
+        });
         expired.into_iter().for_each(|(worker, status, cause)| self.record(id, worker, status, Some(cause), now));
     }
 
@@ -321,7 +324,7 @@ impl Pool {
             }
         }
         let after = status.may_still_contribute();
-        if before != after {
+        if before != after && !(before && planted(Defect::SlotKept)) {
             self.waiting.running(entry.deal.requester, after);
             self.crew.load(worker, after);
         }
@@ -464,6 +467,9 @@ impl Pool {
 
     /// Marks what is assigned to workers of whom nothing was heard for too long. Returns the tasks concerned.
     pub(crate) fn give_up_lost(&mut self) -> Vec<TaskId> {
+        if planted(Defect::SilentKept) {
+            return vec![];
+        }
         let now = self.now();
         let mut touched = Vec::new();
         for (worker, last) in self.crew.lost(now) {
@@ -480,9 +486,17 @@ impl Pool {
     pub(crate) fn view(&self, id: TaskId) -> Option<TaskView> {
         let entry = self.tasks.get(&id)?;
         let stage = entry.stages.last().map_or(Stage::Received, |s| s.status);
+        let (now, parts) = (self.now(), self.parts(entry, self.now()));
+        let patience = self.runs.patience(entry.deal.app.pointer, entry.period);
         let replicate = |r: &Replicate| {
             let vote = entry.votes.iter().find(|v| v.worker == r.worker);
-            self.replicate_view(r.worker, &r.history, vote.map_or(ContributionStatus::Unset, |v| v.status))
+            let leases = Leases {
+                contribution: r.began().saturating_add(patience),
+                upload: r.since().saturating_add(UPLOAD_LEASE),
+            };
+            let outlook = outlook::of_replicate(r.status(), &entry.chain, leases);
+            let contribution = vote.map_or(ContributionStatus::Unset, |v| v.status);
+            self.replicate_view(r.worker, &r.history, contribution, outlook)
         };
         Some(TaskView {
             chain_task_id: id,
@@ -491,6 +505,7 @@ impl Pool {
             current_status: stage,
             chain_status: entry.chain.status,
             date_status_list: entry.stages.clone(),
+            outlook: outlook::of_task(&look(entry, now, &parts)),
             cause: self.obstacle(entry),
             contribution_deadline: entry.chain.contribution_deadline,
             final_deadline: entry.chain.final_deadline,
@@ -513,11 +528,18 @@ impl Pool {
         worker: Address,
         history: &[StatusChange],
         contribution: ContributionStatus,
+        outlook: Outlook,
     ) -> ReplicateView {
+        let status = current(history);
+        let attempts = history.iter().filter(|c| c.status == Status::Created).count();
         ReplicateView {
             wallet_address: worker,
             worker_name: self.crew.name(worker),
-            current_status: current(history),
+            current_status: status,
+            phase: history.iter().rev().find_map(|c| c.status.phase()).unwrap_or(Phase::Assigned),
+            outcome: status.outcome(),
+            attempt: u32::try_from(attempts).unwrap_or(u32::MAX),
+            outlook,
             cause: history.last().and_then(|c| c.cause.clone()),
             contribution,
             status_update_list: history.to_vec(),
@@ -536,6 +558,10 @@ impl Pool {
         };
         self.crew.all().map(view).collect()
     }
+}
+
+fn look<'a>(entry: &'a Entry, now: u64, parts: &'a [Part]) -> View<'a> {
+    View { now, trust: entry.deal.trust, task: &entry.chain, votes: &entry.votes, parts, result: entry.result.as_ref() }
 }
 
 /// Whether a worker whose replicate ended like this may get the same task again: nothing of it is on chain.

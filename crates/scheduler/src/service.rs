@@ -25,7 +25,9 @@ use bourse_protocol::{
     task::{Step, Vote},
 };
 use bourse_service::{
-    CancellationToken, http as edge,
+    CancellationToken,
+    defect::{Defect, planted},
+    http as edge,
     journal::{self, Journal},
 };
 use std::{
@@ -319,6 +321,9 @@ impl Service {
     /// Notes which tasks the news is about, and reads new deals.
     fn discover(&mut self, news: News) {
         self.pool.saw_block(news.head.timestamp);
+        if planted(Defect::CursorFirst) {
+            self.pool.store.advance(&news.cursor, &[]);
+        }
         if news.reorg {
             self.dirty.extend(self.pool.open_tasks());
         }
@@ -449,10 +454,12 @@ impl Service {
                     self.pool.tell(worker, ToWorker::Upload { task: id });
                 }
                 Step::Finalize(link) => self.transact(id, format!("finalize:{id}"), Tx::Finalize(link)),
+                Step::Reopen if planted(Defect::NoReopen) => {}
                 Step::Reopen => {
                     let round = self.pool.view(id).map_or(0, |v| v.date_status_list.len());
                     self.transact(id, format!("reopen:{id}:{round}"), Tx::Reopen);
                 }
+                Step::Claim if planted(Defect::NoClaim) => {}
                 Step::Claim => self.transact(id, format!("claim:{id}"), Tx::Claim),
                 Step::Abort(worker, cause) => {
                     let status = match cause.code {
@@ -559,18 +566,25 @@ impl Service {
 
     /// A task that is off the table, from memory.
     fn ended(&self, id: TaskId) -> Option<bourse_protocol::api::TaskView> {
-        use bourse_protocol::{api::TaskView, deal::ContributionStatus, task::Stage};
+        use bourse_protocol::{api::TaskView, deal::ContributionStatus, outlook::Outlook, task::Stage};
         let task = self.pool.store.task(id).ok().flatten()?;
         let stage = task.stages.last().map_or(Stage::Received, |s| s.status);
+        let nothing = |next: &str| Outlook { next: next.into(), by: None };
         let part = |(worker, history): &(Address, Vec<_>)| {
-            self.pool.replicate_view(*worker, history, ContributionStatus::Unset)
+            let outlook = nothing("nothing: the task has ended");
+            self.pool.replicate_view(*worker, history, ContributionStatus::Unset, outlook)
         };
+        let outlook = nothing(match stage {
+            Stage::Completed => "nothing: the result can be downloaded",
+            _ => "nothing: the price is back with who paid it",
+        });
         Some(TaskView {
             chain_task_id: id,
             deal_id: task.deal.id,
             index: task.index,
             current_status: stage,
             chain_status: if stage == Stage::Completed { TaskStatus::Completed } else { TaskStatus::Failed },
+            outlook,
             cause: None,
             contribution_deadline: 0,
             final_deadline: 0,

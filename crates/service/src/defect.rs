@@ -8,11 +8,52 @@
 pub enum Defect {
     /// What a node says of a block's logs is believed, though a filter may forget one of several.
     FilterTrusted,
+    /// Blocks that went away are taken for read: what came of them is not undone.
+    UndoMissing,
+    /// The cursor is durable before what was read up to it.
+    CursorFirst,
+    /// A transaction is handed to the nodes once.
+    NoRebroadcast,
+    /// Each transaction takes the nonce that the chain shows, whatever of ours is on its way.
+    NonceReused,
+    /// A price over the cap is paid.
+    CapPassed,
+    /// What was mined once is never looked at again, though its block may go away.
+    MinedForGood,
+    /// Who is silent keeps its replicates.
+    SilentKept,
+    /// Who was asked for a result and does not bring it is waited for.
+    UploadLeaseKept,
+    /// A worker's slot is not given back when its replicate ends.
+    SlotKept,
+    /// After a reconnect nothing is said again.
+    NoReplay,
+    /// A vote that nobody revealed is left alone.
+    NoReopen,
+    /// A task that cannot finish is left alone.
+    NoClaim,
+    /// A worker that restarts has forgotten what it had begun.
+    RestartForgets,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::FilterTrusted];
+    pub const ALL: [Self; 14] = [
+        Self::FilterTrusted,
+        Self::UndoMissing,
+        Self::CursorFirst,
+        Self::NoRebroadcast,
+        Self::NonceReused,
+        Self::CapPassed,
+        Self::MinedForGood,
+        Self::SilentKept,
+        Self::UploadLeaseKept,
+        Self::SlotKept,
+        Self::NoReplay,
+        Self::NoReopen,
+        Self::NoClaim,
+        Self::RestartForgets,
+    ];
 }
 
 #[cfg(feature = "defects")]

@@ -1,6 +1,6 @@
-//! What must be true before a worker takes work: a pool, a deposit, ether for gas.
+//! What must be true before a worker takes work: processors, a true clock, a pool, a deposit, ether for gas.
 
-use crate::{Error, context::Context};
+use crate::{Config, Error, context::Context, machine};
 use bourse_chain::{GasPolicy, Hub, Sender, gas::Fees};
 use bourse_protocol::{
     Address, U256,
@@ -21,16 +21,21 @@ impl Ether {
     }
 }
 
-/// Reads the pool, and refuses to start where no work could come or none could be done.
+/// A clock may be so many seconds behind the newest block.
+const CLOCK_TOLERANCE: u64 = 60;
+/// The chain id of development nodes, whose time may be moved on purpose.
+const DEVELOPMENT: u64 = 31_337;
+
+/// Looks at the machine and reads the pool, and refuses to start where no work could come or none could be done.
 ///
 /// With `busy`, replicates of an earlier life wait: what they still need may be less, so money is not asked for.
-pub(crate) async fn at_start(
-    hub: &Hub,
-    wallet: Address,
-    workerpool: Address,
-    gas: &GasPolicy,
-    busy: bool,
-) -> Result<(), Error> {
+pub(crate) async fn at_start(hub: &Hub, wallet: Address, config: &Config, busy: bool) -> Result<(), Error> {
+    let (have, needed) = (machine::cpus(), config.min_cpus);
+    if have < needed {
+        return Err(Error::TooFewCpus { have, needed });
+    }
+    clock(hub, config).await?;
+    let (workerpool, gas) = (config.workerpool, &config.gas);
     let unknown = || Error::UnknownPool { workerpool, hub: hub.address };
     let pool = hub.workerpool(workerpool).await?.ok_or_else(unknown)?;
     let account = hub.account(wallet).await?;
@@ -49,6 +54,21 @@ pub(crate) async fn at_start(
     }
     tracing::info!(%workerpool, owner = %pool.owner, %wallet, deposit = %account.stake, "the pool is on chain");
     Ok(())
+}
+
+async fn clock(hub: &Hub, config: &Config) -> Result<(), Error> {
+    let behind = hub.client.head().await?.timestamp.saturating_sub(config.clock.seconds());
+    match behind <= CLOCK_TOLERANCE {
+        true => Ok(()),
+        false if hub.client.chain_id().await? == DEVELOPMENT => {
+            tracing::warn!(
+                seconds = behind,
+                "the chain's time is ahead of this machine's: a development node may do that"
+            );
+            Ok(())
+        }
+        false => Err(Error::Clock { behind }),
+    }
 }
 
 /// Whether the wallet can pay for one more task; the cause if it cannot.

@@ -44,6 +44,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// Tasks that are computed at once.
     pub slots: u32,
+    /// A machine with fewer processors is refused.
+    pub min_cpus: u32,
     /// What a run may use. Its time is the deal's category, not [`wasm::Limits::wall`]. All workers of a pool need the
     /// same limits, or a task that reaches one of them ends differently on each.
     pub limits: wasm::Limits,
@@ -72,6 +74,7 @@ impl Config {
             workerpool,
             dir,
             slots: 1,
+            min_cpus: 2,
             limits: wasm::Limits::default(),
             gas: GasPolicy::default(),
             download_limit: 1 << 30,
@@ -120,6 +123,22 @@ pub enum Error {
         needed: U256,
         /// Wei in the wallet.
         have: U256,
+    },
+    /// The machine is too small.
+    #[error("this machine has {have} processors and a worker needs {needed}: use a larger one, or lower --min-cpus")]
+    TooFewCpus {
+        /// Processors that this process may use.
+        have: u32,
+        /// The configured minimum.
+        needed: u32,
+    },
+    /// The clock is wrong.
+    #[error(
+        "the clock of this machine is {behind} s behind the newest block: set it, as with NTP; deadlines are the chain's"
+    )]
+    Clock {
+        /// Seconds.
+        behind: u64,
     },
     /// The worker's folder cannot be used.
     #[error("cannot use the worker's folder {path}")]

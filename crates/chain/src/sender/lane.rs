@@ -21,7 +21,10 @@ use alloy::{
     rpc::types::TransactionReceipt,
     signers::local::PrivateKeySigner,
 };
-use bourse_service::journal::{self, Journal};
+use bourse_service::{
+    defect::{Defect, planted},
+    journal::{self, Journal},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -159,7 +162,7 @@ impl SenderLoop {
             client,
             key,
             journal,
-            policy,
+            policy: if planted(Defect::CapPassed) { GasPolicy { cap: u128::MAX, ..policy } } else { policy },
             tag: 0,
             inbox,
             publish,
@@ -286,7 +289,7 @@ impl SenderLoop {
         }
         let header = self.client.header().await?;
         let moved = self.seen.is_none_or(|(hash, _)| hash != header.head.hash);
-        if moved {
+        if moved && !planted(Defect::MinedForGood) {
             self.check_mined(&header.head).await?;
         }
         if self.open.is_empty() {
@@ -498,6 +501,9 @@ impl SenderLoop {
 
     /// Hands in again what waits too long, raises the fee of the first in line, and fills a nonce that nobody uses.
     async fn hand_in_again(&mut self, header: &Header, nonce: u64) -> Result<(), Trouble> {
+        if planted(Defect::NoRebroadcast) {
+            return Ok(());
+        }
         self.fill_hole(header, nonce).await?;
         let now = Instant::now();
         // What was in a block and is in none any more is handed in at once.
@@ -616,7 +622,7 @@ impl SenderLoop {
         };
         self.balance = Some((header.head.hash, have));
         self.waiting = None;
-        let mut next = nonce.max(self.own_next());
+        let mut next = if planted(Defect::NonceReused) { nonce } else { nonce.max(self.own_next()) };
         for seq in waiting {
             if self.send(seq, next, have, fees, price, &header.head).await? {
                 next += 1;

@@ -38,7 +38,7 @@ fn a_purchase_that_cannot_be_made_costs_nothing() {
     );
     refused(&home, &network, &example(&["--trust", "1000"]), 3, &["trust 1000 needs", "start", "--trust"]);
     refused(&home, &network, &example(&["--category", "4"]), 3, &["category 4", "another category"]);
-    refused(&home, &network, &["task", "result", &format!("0x{}", "1".repeat(64))], 3, &["no result", "task show"]);
+    refused(&home, &network, &["task", "result", &format!("0x{}", "1".repeat(64))], 3, &["no result", "task explain"]);
     refused(&home, &network, &["task", "claim", &format!("0x{}", "1".repeat(64))], 3, &["not started", "check the id"]);
     home.run(network.run(10_000, &["--trust", "5"])).succeeded();
 }

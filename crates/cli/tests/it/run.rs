@@ -53,7 +53,7 @@ fn a_key_buys_once() {
     let books = network.books();
     let again = home.run(network.run(10_000, &["--once", "monday"]));
     let task = first["task"].as_str().unwrap();
-    again.failed(3, &["order already used", &format!("bourse task show {task}"), "--once"]);
+    again.failed(3, &["order already used", &format!("bourse task explain {task}"), "--once"]);
     assert_eq!(network.books(), books, "nothing was sent");
     home.run(network.run(10_000, &["--once", "tuesday"])).succeeded();
 }
@@ -150,7 +150,7 @@ fn who_stops_waiting_can_fetch_the_result_later() {
     let ended = run.wait(PATIENCE).failed(130, &["the computation goes on", &next]);
     assert!(ended.after.as_secs() < 5, "{ended:#?}");
     let early = home.run(network.command(&["task", "result", &task.to_string()]));
-    early.failed(3, &["no result yet", "bourse task show"]);
+    early.failed(3, &["no result yet", "bourse task explain"]);
     network.await_status(task, TaskStatus::Completed);
     let fetched = home.run(network.command(&["task", "result", &task.to_string(), "--output", "r", "--json"]));
     assert_eq!(fetched.succeeded().json()["task"], task.to_string());

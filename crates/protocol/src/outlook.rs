@@ -1,0 +1,109 @@
+//! What comes next and by when, for people who wait. Source of the deadlines: poco.md §7.
+
+use crate::{
+    deal::{ChainTask, TaskStatus},
+    replicate::Status,
+    task::{self, View},
+};
+use serde::{Deserialize, Serialize};
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outlook {
+    /// In plain words.
+    pub next: String,
+    /// By when, in seconds since the epoch; what happens then follows from the next look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<u64>,
+}
+
+/// Until when a worker is waited for, in seconds since the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leases {
+    /// Without a contribution another worker is counted on from here.
+    pub contribution: u64,
+    /// Without the result another worker is asked from here.
+    pub upload: u64,
+}
+
+impl Outlook {
+    fn by(next: impl Into<String>, by: u64) -> Self {
+        Self { next: next.into(), by: Some(by) }
+    }
+
+    fn whenever(next: impl Into<String>) -> Self {
+        Self { next: next.into(), by: None }
+    }
+}
+
+const REFUND: &str = "the price goes back to who paid it";
+
+/// What comes next for a task.
+pub fn of_task(view: &View<'_>) -> Outlook {
+    let task = view.task;
+    let missing = task.winners.saturating_sub(task.revealed);
+    match task.status {
+        TaskStatus::Completed => Outlook::whenever("nothing: the result can be downloaded"),
+        TaskStatus::Failed => Outlook::whenever("nothing: the price is back with who paid it"),
+        _ if view.now >= task.final_deadline => {
+            Outlook::whenever(format!("{REFUND}, as soon as the claim is in a block"))
+        }
+        TaskStatus::Unset if view.now < task.contribution_deadline => {
+            Outlook::by("the pool opens the task on the chain", task.contribution_deadline)
+        }
+        TaskStatus::Active if view.now < task.contribution_deadline => match task::needs_worker(view) {
+            true => Outlook::by("one more worker gets the task, as soon as one is free", task.contribution_deadline),
+            false => Outlook::by("the workers that have the task contribute", task.contribution_deadline),
+        },
+        TaskStatus::Unset | TaskStatus::Active => Outlook::by(REFUND, task.final_deadline),
+        TaskStatus::Revealing if view.now < task.reveal_deadline && missing > 0 => {
+            Outlook::by(format!("{missing} of {} workers reveal their answers", task.winners), task.reveal_deadline)
+        }
+        TaskStatus::Revealing if task.revealed == 0 => Outlook::by("the vote is opened again", task.final_deadline),
+        TaskStatus::Revealing if view.result.is_none() => {
+            Outlook::by("a worker that revealed brings the result", task.final_deadline)
+        }
+        TaskStatus::Revealing => Outlook::by("the pool finalizes the task and everybody is paid", task.final_deadline),
+    }
+}
+
+/// What comes next for a replicate.
+pub fn of_replicate(status: Status, task: &ChainTask, leases: Leases) -> Outlook {
+    use Status::*;
+    match status {
+        Created => Outlook::by("the worker takes the task", leases.contribution),
+        Running | AppDownloading | AppDownloaded | DataDownloading | DataDownloaded => {
+            Outlook::by("the app runs", leases.contribution)
+        }
+        Computing => Outlook::by("the app ends", leases.contribution),
+        Computed | CanContribute | Contributing => {
+            Outlook::by("its contribution gets into a block", task.contribution_deadline)
+        }
+        Contributed if task.status == TaskStatus::Revealing => {
+            Outlook::by("it reveals its answer", task.reveal_deadline)
+        }
+        Contributed => Outlook::by("enough workers agree", task.contribution_deadline),
+        Revealing => Outlook::by("its reveal gets into a block", task.reveal_deadline),
+        Revealed => Outlook::by("it or another worker brings the result", task.final_deadline),
+        ResultUploadRequested | ResultUploading => Outlook::by("it brings the result", leases.upload),
+        ResultUploaded => Outlook::by("the pool finalizes the task and it is paid", task.final_deadline),
+        ResultUploadRequestFailed | ResultUploadFailed => {
+            Outlook::by("another worker is asked for the result, or else it again", leases.upload)
+        }
+        Recovering => Outlook::by("it goes on where it was", leases.contribution),
+        AppDownloadFailed | DataDownloadFailed | ComputeFailed | ContributeFailed | Failed | WorkerLost => {
+            Outlook::whenever("another worker gets the task, if it still needs one")
+        }
+        CantContributeSinceStakeTooLow => {
+            Outlook::whenever("another worker gets the task; this one needs a higher deposit")
+        }
+        OutOfGas => Outlook::whenever("another worker gets the task; this one needs ether in its wallet"),
+        CantContributeSinceTaskNotActive | AbortedOnConsensusReached => {
+            Outlook::whenever("nothing: it has no part in the answer")
+        }
+        CantContributeSinceAfterDeadline | AbortedOnContributionTimeout => Outlook::by(REFUND, task.final_deadline),
+        CantContributeSinceContributionAlreadySet => Outlook::whenever("nothing: its earlier contribution counts"),
+        CantReveal | RevealFailed | RevealTimeout => Outlook::whenever("nothing: its stake goes to those who revealed"),
+        Completed => Outlook::whenever("nothing: it is paid"),
+    }
+}
