@@ -33,7 +33,7 @@ pub(crate) struct Anvil {
 }
 
 /// Where `tools/install` puts the pinned tools.
-fn tool() -> PathBuf {
+pub(crate) fn tool() -> PathBuf {
     let tools = std::env::var_os("BOURSE_TOOLS").map(PathBuf::from);
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/bourse/tools");
     let path = tools.unwrap_or_else(home).join("bin/anvil");

@@ -8,26 +8,31 @@ use crate::{
 use bourse_protocol::{deal::TaskStatus, money::Nrlc};
 
 /// A pool whose parts are processes of their own.
-struct Pool<'a> {
+pub(crate) struct Pool<'a> {
     home: &'a Home,
-    /// Chain, market and store.
-    network: Network,
-    scheduler: Option<Process>,
+    /// Chain (unless it is another one), market and store.
+    pub(crate) network: Network,
+    pub(crate) scheduler: Option<Process>,
     /// `host:port` of the scheduler, from its first start on.
-    url: String,
-    workers: [Option<Process>; 3],
+    pub(crate) url: String,
+    pub(crate) workers: [Option<Process>; 3],
 }
 
 impl<'a> Pool<'a> {
     fn open(home: &'a Home) -> Self {
-        let network = Network::up(home, "network", &["--no-scheduler", "--workers", "3"]);
+        Self::open_on(home, &[])
+    }
+
+    /// The same, with more arguments for the network.
+    pub(crate) fn open_on(home: &'a Home, more: &[&str]) -> Self {
+        let network = Network::up(home, "network", &[&["--no-scheduler", "--workers", "3"], more].concat());
         assert!(network.file["schedulerUrl"].is_null());
         let mut pool = Self { home, network, scheduler: None, url: String::new(), workers: [None, None, None] };
         pool.start_scheduler();
         pool
     }
 
-    fn start_scheduler(&mut self) {
+    pub(crate) fn start_scheduler(&mut self) {
         // Workers know where it was: it comes back there.
         let port = self.url.rsplit_once(':').map_or("0", |(_, port)| port);
         let dir = self.network.dir.display().to_string();
@@ -40,7 +45,7 @@ impl<'a> Pool<'a> {
         self.scheduler = Some(scheduler);
     }
 
-    fn start_worker(&mut self, n: usize) {
+    pub(crate) fn start_worker(&mut self, n: usize) {
         let key = &self.network.file["keys"]["workers"][n];
         let key = self.network.key_file(self.home, key, &format!("key-{n}")).display().to_string();
         let (dir, name) = (self.network.dir.display().to_string(), format!("w{n}"));
@@ -49,7 +54,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Waits until so many workers are at their post: nothing else decides who gets a task.
-    fn await_workers(&self, count: usize) {
+    pub(crate) fn await_workers(&self, count: usize) {
         eventually("workers should be connected", || {
             let answer = network::get(&format!("{}/workers", self.url))?;
             let connected = answer["workers"].as_array()?.iter().filter(|w| w["connected"] == true).count();
@@ -75,7 +80,7 @@ impl<'a> Pool<'a> {
         }
     }
 
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         let parts: Vec<_> = self.workers.iter_mut().filter_map(Option::take).chain(self.scheduler.take()).collect();
         for part in &parts {
             part.interrupt();

@@ -9,6 +9,7 @@ mod crashes;
 mod demo;
 mod deploy;
 mod disk;
+mod faults;
 mod layers;
 mod network;
 mod process;

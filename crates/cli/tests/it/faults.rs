@@ -1,0 +1,310 @@
+//! The whole market as processes on npm's anvil, and everything that a node, a network and a machine can do to it.
+
+use crate::{
+    anvil::tool,
+    crashes::Pool,
+    network::{self, Network, rpc, write_key},
+    process::{Home, Process, ask, eventually},
+};
+use bourse_chain::{
+    GasPolicy, Hub, PrivateKeySigner, Sender,
+    alloy::{primitives::B256, signers::SignerSync},
+};
+use bourse_protocol::{
+    Address, Bytes, U256,
+    abi::{IHub, IRlc},
+    deal::{Deal, TaskStatus},
+    ids::{DealId, OrderHash, TaskId},
+    money::Nrlc,
+    orders::{AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder},
+};
+use bourse_service::{CancellationToken, journal::Journal};
+use serde_json::json;
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+/// The period T of the tasks, in seconds: contributions in 7 T, reveals in 2 T, everything over after 10 T.
+const PERIOD: u64 = 20;
+/// What a task costs, in RLC.
+const PRICE: u64 = 1;
+
+/// A node with a block every second, which can be stopped, killed and started again where it was.
+struct Node {
+    port: u16,
+    state: PathBuf,
+    process: Option<Process>,
+    url: String,
+}
+
+impl Node {
+    fn start(home: &Home) -> Self {
+        // Free a moment ago; the node's address stays the same over its lives.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("http://127.0.0.1:{port}");
+        let mut node = Self { port, state: home.join("anvil.json"), process: None, url };
+        node.again();
+        node
+    }
+
+    fn again(&mut self) {
+        let mut command = Command::new(tool());
+        command.args(["--host", "127.0.0.1", "--block-time", "1", "--port", &self.port.to_string()]);
+        command.arg("--state").arg(&self.state);
+        let mut process = Process::spawn(command);
+        eventually("anvil should listen", || {
+            assert!(process.is_running(), "anvil did not start");
+            process.stdout().contains("Listening on ").then_some(())
+        });
+        self.process = Some(process);
+    }
+
+    /// Writes its state and stops.
+    fn stop(&mut self) {
+        let process = self.process.take().unwrap();
+        process.interrupt();
+        process.wait(network::STOP);
+    }
+
+    /// Dies: what came after its last state is gone.
+    fn kill(&mut self) {
+        self.process.take().unwrap().kill();
+    }
+}
+
+/// Who buys: its sender is ours, and outlives the node's whims.
+struct Buyer {
+    hub: Hub,
+    key: PrivateKeySigner,
+    /// The owner of app and dataset.
+    author: PrivateKeySigner,
+    pool_owner: PrivateKeySigner,
+    sender: Sender,
+    template: Deal,
+    category: U256,
+    bought: Vec<TaskId>,
+}
+
+impl Buyer {
+    fn sign(&self, key: &PrivateKeySigner, hash: OrderHash) -> Bytes {
+        key.sign_hash_sync(&hash.0).unwrap().as_bytes().into()
+    }
+
+    /// Buys a task, whatever the node does meanwhile.
+    fn buy(&mut self, trust: u64) {
+        let domain = ask(self.hub.domain()).unwrap_or_else(|_| unreachable!("the domain is known by now"));
+        let (one, price, trust) = (U256::from(1), Nrlc::rlc(PRICE).0, U256::from(trust));
+        let salt = B256::from(*PrivateKeySigner::random().to_bytes());
+        let (app, dataset) = (self.template.app.pointer, self.template.dataset.unwrap().pointer);
+        let apporder = AppOrder { app, volume: one, salt, ..Default::default() };
+        let apporder = AppOrder { sign: self.sign(&self.author, apporder.hash(&domain)), ..apporder };
+        let data = DatasetOrder { dataset, volume: one, salt, ..Default::default() };
+        let data = DatasetOrder { sign: self.sign(&self.author, data.hash(&domain)), ..data };
+        let workerpool = self.template.workerpool.pointer;
+        let (workerpoolprice, category) = (price, self.category);
+        let pool =
+            WorkerpoolOrder { workerpool, workerpoolprice, volume: one, category, trust, salt, ..Default::default() };
+        let pool = WorkerpoolOrder { sign: self.sign(&self.pool_owner, pool.hash(&domain)), ..pool };
+        let wish = RequestOrder {
+            app,
+            dataset,
+            workerpool,
+            workerpoolmaxprice: price,
+            requester: self.key.address(),
+            volume: one,
+            category,
+            trust,
+            params: self.template.params.clone(),
+            salt,
+            ..Default::default()
+        };
+        let wish = RequestOrder { sign: self.sign(&self.key, wish.hash(&domain)), ..wish };
+        let deal = DealId::of(wish.hash(&domain), U256::ZERO);
+        self.bought.push(TaskId::of(deal, U256::ZERO));
+        let call = IHub::matchOrdersCall {
+            app: (&apporder).into(),
+            dataset: (&data).into(),
+            workerpool: (&pool).into(),
+            request: (&wish).into(),
+        };
+        let (sender, to) = (self.sender.clone(), self.hub.address);
+        ask(async move {
+            tokio::spawn(async move { sender.send(&format!("match:{deal}"), to, &call).await.unwrap() });
+        });
+    }
+}
+
+/// Buys something the usual way, to learn what to buy again; makes a category of its own; deposits.
+fn buyer(home: &Home, pool: &Pool<'_>, author: &PrivateKeySigner) -> Buyer {
+    let network = &pool.network;
+    let run = home.run(network.run(1_000, &["--trust", "1", "--json"])).succeeded().json();
+    let task: TaskId = run["task"].as_str().unwrap().parse().unwrap();
+    let template = deal_of(&network.hub, task);
+    let before = ask(network.hub.view(&IHub::countCategoryCall {})).unwrap();
+    let call = IHub::createCategoryCall {
+        name: "short".into(),
+        description: "{}".into(),
+        workClockTimeRef: U256::from(PERIOD),
+    };
+    network::send(network, author.clone(), network.hub.address, &call);
+    let key = signer(&network.file["keys"]["requester"]);
+    let journal = Journal::open(&home.join("buyer.db"), &[bourse_chain::sender::SCHEMA]).unwrap();
+    let (client, rlc) = (network.hub.client.clone(), network.url("rlc").parse().unwrap());
+    let opened = ask(Sender::open(client, key.clone(), journal, GasPolicy::default())).unwrap();
+    let (sender, lane) = opened;
+    ask(async { drop(tokio::spawn(lane.run(CancellationToken::new()))) });
+    let value = Nrlc::rlc(20 * PRICE).0;
+    let call = IRlc::approveAndCallCall { spender: network.hub.address, value, data: Bytes::new() };
+    ask(sender.send("deposit", rlc, &call)).unwrap();
+    Buyer {
+        hub: network.hub.clone(),
+        key,
+        author: author.clone(),
+        pool_owner: signer(&network.file["keys"]["workerpoolOwner"]),
+        sender,
+        template,
+        category: before,
+        bought: vec![],
+    }
+}
+
+fn signer(key: &serde_json::Value) -> PrivateKeySigner {
+    key["privateKey"].as_str().unwrap().parse().unwrap()
+}
+
+/// The deal of a task that was initialised.
+fn deal_of(hub: &Hub, task: TaskId) -> Deal {
+    let call = IHub::viewTaskCall { taskid: task.0 };
+    let deal = ask(hub.view(&call)).unwrap().dealid;
+    ask(hub.deal(DealId(deal))).unwrap().unwrap()
+}
+
+/// What happens in which second.
+enum Act {
+    Buy(u64),
+    KillWorker(usize),
+    StartWorker(usize),
+    KillScheduler,
+    StartScheduler,
+    Reorg(u64),
+    /// Transactions that wait in the node are forgotten, for so many seconds.
+    Forget(u64),
+    /// The base fee is over everybody's cap, for so many blocks.
+    Dear(u64),
+    StopNode,
+    StartNode,
+    /// Killed and started again at once.
+    SetNodeBack,
+}
+
+const PLAY: [(u64, Act); 25] = [
+    (0, Act::Buy(5)),
+    (1, Act::Buy(1)),
+    (3, Act::KillWorker(0)),
+    (6, Act::StartWorker(0)),
+    (8, Act::Reorg(2)),
+    (10, Act::Buy(5)),
+    (11, Act::Forget(4)),
+    (16, Act::KillScheduler),
+    (17, Act::Buy(1)),
+    (18, Act::StartScheduler),
+    (20, Act::Buy(5)),
+    (22, Act::Dear(8)),
+    (34, Act::Buy(5)),
+    (37, Act::StopNode),
+    (44, Act::KillWorker(2)),
+    (46, Act::StartWorker(2)),
+    (52, Act::StartNode),
+    (54, Act::Buy(1)),
+    (58, Act::Reorg(3)),
+    (60, Act::Buy(5)),
+    (63, Act::SetNodeBack),
+    (66, Act::KillScheduler),
+    (66, Act::KillWorker(1)),
+    (69, Act::StartWorker(1)),
+    (70, Act::StartScheduler),
+];
+
+fn act(pool: &mut Pool<'_>, node: &mut Node, buyer: &mut Buyer, act: &Act) {
+    match *act {
+        Act::Buy(trust) => buyer.buy(trust),
+        Act::KillWorker(n) => drop(pool.workers[n].take().unwrap().kill()),
+        Act::StartWorker(n) => pool.start_worker(n),
+        Act::KillScheduler => drop(pool.scheduler.take().unwrap().kill()),
+        Act::StartScheduler => pool.start_scheduler(),
+        Act::Reorg(depth) => drop(rpc(&node.url, "anvil_reorg", json!([depth, []]))),
+        Act::Forget(seconds) => {
+            let until = Instant::now() + Duration::from_secs(seconds);
+            while Instant::now() < until {
+                rpc(&node.url, "anvil_dropAllTransactions", json!([]));
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        }
+        Act::Dear(blocks) => {
+            for _ in 0..blocks {
+                rpc(&node.url, "anvil_setNextBlockBaseFeePerGas", json!(["0x174876e800"]));
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            rpc(&node.url, "anvil_setNextBlockBaseFeePerGas", json!(["0x3b9aca00"]));
+        }
+        Act::StopNode => node.stop(),
+        Act::StartNode => node.again(),
+        Act::SetNodeBack => {
+            node.kill();
+            node.again();
+        }
+    }
+}
+
+/// No fault lasts longer than its window, so none may be left to its refund.
+#[test]
+fn every_order_is_paid_whatever_the_node_and_the_machines_do() {
+    let home = Home::new();
+    let mut node = Node::start(&home);
+    let author = PrivateKeySigner::random();
+    write_key(&home.join("wallet"), &author);
+    rpc(&node.url, "anvil_setBalance", json!([author.address(), "0x8ac7230489e80000"]));
+    let wallet = home.join("wallet").display().to_string();
+    let mut pool = Pool::open_on(&home, &["--rpc-url", &node.url, "--key-file", &wallet]);
+    (0..3).for_each(|n| pool.start_worker(n));
+    pool.await_workers(3);
+    let mut buyer = buyer(&home, &pool, &author);
+
+    let began = Instant::now();
+    for (second, what) in &PLAY {
+        std::thread::sleep(Duration::from_secs(*second).saturating_sub(began.elapsed()));
+        act(&mut pool, &mut node, &mut buyer, what);
+    }
+    let over = Duration::from_secs(12 * PERIOD);
+    for task in buyer.bought.clone() {
+        let mut seen = None;
+        let ended = until(over, || {
+            let state = ask(buyer.hub.task(task)).ok()?;
+            seen = Some(state.status);
+            matches!(state.status, TaskStatus::Completed | TaskStatus::Failed).then_some(state.status)
+        });
+        let story = pool.network.view(&pool.url, task);
+        assert_eq!(ended, Some(TaskStatus::Completed), "{task} is {seen:?}: {story:#?}");
+    }
+    assert_eq!(buyer.bought.len(), 9);
+    for account in pool.network.workers().into_iter().chain([buyer.key.address(), buyer.pool_owner.address()]) {
+        assert_eq!(pool.network.money(account).1, Nrlc::ZERO, "{account} has something locked");
+    }
+    drop(buyer);
+    pool.stop();
+}
+
+/// Looks until there is something, or the time is over.
+fn until<T>(time: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let began = Instant::now();
+    while began.elapsed() < time {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    None
+}
