@@ -42,6 +42,12 @@ struct Options {
     /// Plant each of the known defects in turn: every one must be noticed within the seeds.
     #[arg(long)]
     defects: bool,
+    /// Run the seeds again that once found something.
+    #[arg(long)]
+    kept: bool,
+    /// So many of the seeds are run twice: both runs must leave the same trace.
+    #[arg(long, default_value_t = 1)]
+    twice: u64,
 }
 
 fn main() -> ExitCode {
@@ -53,6 +59,25 @@ fn main() -> ExitCode {
     match options.defects {
         true => defects(&options),
         false => many(&options),
+    }
+}
+
+/// Seeds that once found something: `seed tasks what`.
+const KEPT: &str = include_str!("../kept.txt");
+
+fn kept() -> Vec<Plan> {
+    let number = |word: Option<&str>| word.and_then(|w| w.parse().ok()).expect("kept.txt: seed tasks what");
+    let plan = |line: &str| {
+        let mut words = line.split_whitespace();
+        Plan::of(number(words.next()), number(words.next()))
+    };
+    KEPT.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(plan).collect()
+}
+
+fn plans(options: &Options) -> Vec<Plan> {
+    match options.kept {
+        true => kept(),
+        false => (options.from..options.from + options.seeds).map(|seed| Plan::of(seed, options.tasks)).collect(),
     }
 }
 
@@ -77,15 +102,15 @@ fn show(seed: u64, options: &Options) -> ExitCode {
     ExitCode::from(u8::from(!verdict.violations.is_empty()))
 }
 
-/// Runs seeds on all processors and hands each verdict over as it comes; stops when `enough` says so.
+/// Runs worlds on all processors; stops when `enough` says so of one.
 fn run_all(
-    seeds: Vec<u64>,
+    plans: Vec<Plan>,
     options: &Options,
     defect: Option<Defect>,
     enough: impl Fn(&Verdict) -> bool + Sync,
 ) -> Vec<Verdict> {
     let jobs = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
-    let queue = Mutex::new(seeds.into_iter());
+    let queue = Mutex::new(plans.into_iter());
     let verdicts = Mutex::new(Vec::new());
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -93,8 +118,8 @@ fn run_all(
             scope.spawn(|| {
                 plant(defect);
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    let Some(seed) = queue.lock().expect("no thread panics while holding it").next() else { return };
-                    let verdict = world::run(Plan::of(seed, options.tasks));
+                    let Some(plan) = queue.lock().expect("no thread panics while holding it").next() else { return };
+                    let verdict = world::run(plan);
                     if enough(&verdict) {
                         stop.store(true, std::sync::atomic::Ordering::Relaxed);
                     }
@@ -111,7 +136,9 @@ fn run_all(
 #[expect(clippy::print_stdout, reason = "this is the command line")]
 fn many(options: &Options) -> ExitCode {
     let (began, cpu) = (Instant::now(), cpu_seconds());
-    let verdicts = run_all((options.from..options.from + options.seeds).collect(), options, None, |_| false);
+    let plans = plans(options);
+    let again: Vec<Plan> = plans.iter().copied().take(usize::try_from(options.twice).unwrap_or(usize::MAX)).collect();
+    let verdicts = run_all(plans, options, None, |_| false);
     let sum = |count: fn(&Verdict) -> u64| verdicts.iter().map(count).sum::<u64>();
     let mut faults = BTreeMap::<Fault, u64>::new();
     for (fault, count) in verdicts.iter().flat_map(|v| &v.faults) {
@@ -141,23 +168,27 @@ fn many(options: &Options) -> ExitCode {
     let bad: Vec<_> = verdicts.iter().filter(|v| !v.violations.is_empty()).collect();
     let traces: String = verdicts.iter().map(|v| v.trace.as_str()).collect();
     println!("trace {}", bourse_chain::alloy::primitives::keccak256(traces));
+    let second = run_all(again, options, None, |_| false);
+    let same = |v: &Verdict| verdicts.iter().any(|first| first.seed == v.seed && first.trace == v.trace);
+    let different: Vec<u64> = second.iter().filter(|v| !same(v)).map(|v| v.seed).collect();
+    println!("run twice: {} seeds, another trace: {different:?}", second.len());
     for verdict in &bad {
         println!("seed {}: {}", verdict.seed, verdict.violations.join("; "));
     }
+    missing &= !options.kept;
     if missing {
         println!("a kind of fault was never met: run more seeds");
     }
     // A broken pipe is nobody's concern here.
     let _ = std::io::stdout().flush();
-    ExitCode::from(u8::from(missing || !bad.is_empty()))
+    ExitCode::from(u8::from(missing || !bad.is_empty() || !different.is_empty()))
 }
 
 #[expect(clippy::print_stdout, reason = "this is the command line")]
 fn defects(options: &Options) -> ExitCode {
     let mut survivors = 0;
     for defect in Defect::ALL {
-        let seeds = (options.from..options.from + options.seeds).collect();
-        let verdicts = run_all(seeds, options, Some(defect), |v| !v.violations.is_empty());
+        let verdicts = run_all(plans(options), options, Some(defect), |v| !v.violations.is_empty());
         let caught = verdicts.iter().find(|v| !v.violations.is_empty());
         match caught {
             Some(verdict) => println!("{defect:?}: noticed by seed {}: {}", verdict.seed, verdict.violations[0]),

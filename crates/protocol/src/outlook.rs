@@ -91,7 +91,11 @@ pub fn of_replicate(status: Status, task: &ChainTask, leases: Leases) -> Outlook
             Outlook::by("another worker is asked for the result, or else it again", leases.upload)
         }
         Recovering => Outlook::by("it goes on where it was", leases.contribution),
-        AppDownloadFailed | DataDownloadFailed | ComputeFailed | ContributeFailed | Failed | WorkerLost => {
+        AppDownloadFailed | DataDownloadFailed | ComputeFailed => Outlook::by(
+            "if every worker must fail alike the failure is its answer, else another gets the task",
+            leases.contribution,
+        ),
+        ContributeFailed | Failed | WorkerLost => {
             Outlook::whenever("another worker gets the task, if it still needs one")
         }
         CantContributeSinceStakeTooLow => {
