@@ -2,18 +2,22 @@
 
 use crate::{
     machine::right_digest,
-    market::{Bought, FIRST_WORKER, Market, key},
+    market::{Bought, DEPOSIT, FIRST_WORKER, Market, key},
     node::Earth,
     tally::Fault,
     world::{Climate, Plan},
 };
-use bourse_chain::{GasPolicy, alloy::primitives::keccak256};
+use bourse_chain::{
+    GasPolicy,
+    alloy::{primitives::keccak256, sol_types::SolEvent},
+};
 use bourse_protocol::{
-    Address, U256,
+    Address, B256, U256,
     abi::{IHub, IRlc},
     consensus::Votes,
     deal::{ChainTask, ContributionStatus, TaskStatus},
     ids::{TaskId, result_hash},
+    money::Nrlc,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,6 +42,21 @@ pub(crate) struct Verdict {
     pub(crate) violations: Vec<String>,
     /// Of everything that the chain saw.
     pub(crate) trace: String,
+    /// When what happened to the paid tasks, if asked for.
+    pub(crate) orders: Vec<OrderTimes>,
+    /// What the workers have more than at the start, in nRLC.
+    pub(crate) earned: U256,
+    /// The most workers that were at work at once.
+    pub(crate) connected: usize,
+}
+
+/// The times of the blocks that changed a task, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OrderTimes {
+    pub(crate) bought: u64,
+    pub(crate) opened: u64,
+    pub(crate) agreed: u64,
+    pub(crate) paid: u64,
 }
 
 /// How a task ended.
@@ -229,11 +248,47 @@ impl Judge {
         self.verdict.violations.push(format!("block {}: {what}", self.height));
     }
 
+    /// Reads from the chain when everything happened, and what it brought.
+    pub(crate) async fn look_back(&mut self, earth: &Earth) {
+        let kinds = [
+            IHub::TaskInitialize::SIGNATURE_HASH,
+            IHub::TaskConsensus::SIGNATURE_HASH,
+            IHub::TaskFinalize::SIGNATURE_HASH,
+        ];
+        let filter = serde_json::json!({ "fromBlock": "0x0", "address": self.market.hub.address, "topics": [kinds] });
+        let logs = earth.ground.rpc("eth_getLogs", serde_json::json!([filter]));
+        let mut times: BTreeMap<(TaskId, usize), u64> = BTreeMap::new();
+        for log in logs.as_array().into_iter().flatten() {
+            let topic = |n: usize| log["topics"][n].as_str().and_then(|t| t.parse::<B256>().ok()).unwrap_or_default();
+            let block = earth.ground.rpc("eth_getBlockByNumber", serde_json::json!([log["blockNumber"], false]));
+            if let Some(kind) = kinds.iter().position(|kind| *kind == topic(0)) {
+                times.insert((TaskId(topic(1)), kind), crate::chain::number(&block["timestamp"]));
+            }
+        }
+        let paid = self.ended.iter().filter(|(_, (_, ending))| *ending != Ending::Refunded);
+        let order = |task: &TaskId| {
+            let at = |kind| times.get(&(*task, kind)).copied();
+            let bought = self.tasks[task].final_deadline - 10 * self.market.period;
+            Some(OrderTimes { bought, opened: at(0)?, agreed: at(1)?, paid: at(2)? })
+        };
+        self.verdict.orders = paid.filter_map(|(task, _)| order(task)).collect();
+        for n in 0..self.workers {
+            let account = self.market.hub.account(key(FIRST_WORKER + n).address()).await.expect("the hub answers");
+            let has = account.stake.0 + account.locked.0;
+            self.verdict.earned += has.saturating_sub(Nrlc::rlc(DEPOSIT).0);
+        }
+    }
+
+    /// So many workers are connected now.
+    pub(crate) fn count(&mut self, connected: usize) {
+        self.verdict.connected = self.verdict.connected.max(connected);
+    }
+
     /// The whole.
     pub(crate) fn verdict(mut self, plan: Plan, faults: BTreeMap<Fault, u64>, chance: [u8; 32]) -> Verdict {
         let count = |wanted| self.ended.values().filter(|(_, ending)| *ending == wanted).count() as u64;
         let (right, wrong, refunded) = (count(Ending::Paid), count(Ending::BoughtWrong), count(Ending::Refunded));
-        if plan.climate == Climate::Mild && refunded > 0 {
+        if plan.climate != Climate::Wild && refunded > 0 {
             self.complain(format!("{refunded} tasks were refunded though all faults were short"));
         }
         // Chance is drawn in the order of events: the next draw is the same only if all were.

@@ -11,6 +11,7 @@ mod node;
 mod pipe;
 mod roles;
 mod tally;
+mod workerdrop;
 mod world;
 
 use bourse_service::defect::{Defect, plant};
@@ -45,6 +46,9 @@ struct Options {
     /// Run the seeds again that once found something.
     #[arg(long)]
     kept: bool,
+    /// Replay both public runs of 2018 in one, and print their table beside ours.
+    #[arg(long)]
+    workerdrop: bool,
     /// So many of the seeds are run twice: both runs must leave the same trace.
     #[arg(long, default_value_t = 1)]
     twice: u64,
@@ -55,6 +59,9 @@ fn main() -> ExitCode {
     silence_crashes();
     if let Some(seed) = options.seed {
         return show(seed, &options);
+    }
+    if options.workerdrop {
+        return workerdrop::replay(options.from);
     }
     match options.defects {
         true => defects(&options),
@@ -137,7 +144,7 @@ fn run_all(
 fn many(options: &Options) -> ExitCode {
     let (began, cpu) = (Instant::now(), cpu_seconds());
     let plans = plans(options);
-    let again: Vec<Plan> = plans.iter().copied().take(usize::try_from(options.twice).unwrap_or(usize::MAX)).collect();
+    let again: Vec<Plan> = plans.iter().cloned().take(usize::try_from(options.twice).unwrap_or(usize::MAX)).collect();
     let verdicts = run_all(plans, options, None, |_| false);
     let sum = |count: fn(&Verdict) -> u64| verdicts.iter().map(count).sum::<u64>();
     let mut faults = BTreeMap::<Fault, u64>::new();
@@ -202,7 +209,7 @@ fn defects(options: &Options) -> ExitCode {
 }
 
 /// Processor time of this process, in seconds.
-fn cpu_seconds() -> f64 {
+pub(crate) fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);

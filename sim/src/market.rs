@@ -31,7 +31,7 @@ pub(crate) const OWNER: u32 = 1;
 pub(crate) const REQUESTERS: std::ops::Range<u32> = 2..5;
 pub(crate) const FIRST_WORKER: u32 = 5;
 /// What every account has in the hub.
-const DEPOSIT: u64 = 100_000;
+pub(crate) const DEPOSIT: u64 = 100_000;
 
 /// The key of an account.
 pub(crate) fn key(n: u32) -> PrivateKeySigner {

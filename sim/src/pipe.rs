@@ -9,7 +9,10 @@ use bourse_service::wire::{Broken, Wire};
 use bourse_worker::Dial;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -153,21 +156,31 @@ impl Wire for Pipe {
 
 /// Where the scheduler listens, while it does.
 #[derive(Clone, Default)]
-pub(crate) struct Address(Arc<Mutex<Option<mpsc::UnboundedSender<Pipe>>>>);
+pub(crate) struct Address {
+    listener: Arc<Mutex<Option<mpsc::UnboundedSender<Pipe>>>>,
+    /// Connections that are served.
+    served: Arc<AtomicUsize>,
+}
 
 impl Address {
+    /// How many workers are connected.
+    pub(crate) fn connections(&self) -> usize {
+        self.served.load(Ordering::Relaxed)
+    }
+
     /// Takes connections until the returned receiver is dropped.
     pub(crate) fn listen(&self) -> mpsc::UnboundedReceiver<Pipe> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         receiver
     }
 }
 
 /// Serves what arrives at an address.
-pub(crate) async fn serve(mut arriving: mpsc::UnboundedReceiver<Pipe>, door: Door) {
+pub(crate) async fn serve(place: Address, mut arriving: mpsc::UnboundedReceiver<Pipe>, door: Door) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
+        place.served.store(connections.len(), Ordering::Relaxed);
         tokio::select! {
             biased;
             pipe = arriving.recv() => match pipe {
@@ -194,7 +207,7 @@ impl Dial for Dialer {
     async fn dial(&mut self) -> Result<Pipe, Broken> {
         tokio::time::sleep(Duration::from_millis(self.sky.chance.within(1..=20))).await;
         let (ours, theirs) = pair(&self.sky);
-        let listener = self.address.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let listener = self.address.listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
         listener.ok_or(Broken::Closed)?.send(theirs).map_err(|_| Broken::Closed)?;
         Ok(ours)
     }

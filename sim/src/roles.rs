@@ -28,6 +28,8 @@ pub(crate) struct Fate {
     pub(crate) disk_full: u32,
     /// Never comes back after this many lives.
     pub(crate) lives: u64,
+    /// Is stopped and started again at this second.
+    pub(crate) restart: Option<u64>,
 }
 
 /// What all roles share.
@@ -74,6 +76,15 @@ pub(crate) async fn scheduler(stage: Stage, fate: Fate) {
         tracing::info!(life = n, "the scheduler starts");
         let mut running = JoinSet::new();
         running.spawn(scheduler_life(stage.clone(), life.clone(), journal.clone()));
+        let restart = fate.restart.filter(|_| n == 0).map(Duration::from_secs);
+        let own = life.clone();
+        running.spawn(async move {
+            match restart {
+                Some(after) => sleep(after).await,
+                None => std::future::pending().await,
+            }
+            own.end();
+        });
         until_the_end(&life, &mut running).await;
         stage.tally.count(Fault::SchedulerCrash);
         if n + 1 >= fate.lives {
@@ -131,7 +142,7 @@ async fn scheduler_life(stage: Stage, life: Life, journal: Journal) {
     let stop = CancellationToken::new();
     let mut parts = JoinSet::new();
     let door = service.door();
-    parts.spawn(pipe::serve(stage.place.listen(), door));
+    parts.spawn(pipe::serve(stage.place.clone(), stage.place.listen(), door));
     let token = stop.clone();
     parts.spawn(async move { lane.run(token).await });
     parts.spawn(async move {

@@ -17,6 +17,7 @@ use bourse_protocol::U256;
 use bourse_service::{CancellationToken, clock::Clock};
 use serde_json::json;
 use std::{
+    ops::RangeInclusive,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -25,12 +26,6 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// Seconds between blocks.
-const BLOCK: u64 = 5;
-/// The period T of the category, in seconds.
-const PERIOD: u64 = 120;
-/// Tasks may be bought during this time, in seconds.
-const SEASON: u64 = 300;
 /// After its deadline a task must end within so many blocks once nothing is wrong any more.
 const GRACE: u64 = 5;
 
@@ -41,15 +36,35 @@ pub(crate) enum Climate {
     Mild,
     /// Anything: every task must end.
     Wild,
+    /// That of the runs of 2018: every task must be paid.
+    Drop,
 }
 
 /// What is needed to run a world again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) climate: Climate,
     pub(crate) tasks: u64,
     pub(crate) workers: u32,
+    /// Seconds between blocks.
+    pub(crate) block: u64,
+    /// The period T of the category, in seconds.
+    pub(crate) period: u64,
+    /// Tasks are bought during this time, in seconds.
+    pub(crate) season: u64,
+    /// How long an app runs, in milliseconds.
+    pub(crate) speed: RangeInclusive<u64>,
+    /// The trust of every task; several where there is none.
+    pub(crate) trust: Option<u64>,
+    /// Tasks are bought in bags of at most so many.
+    pub(crate) bag: u64,
+    /// How often the roles look at the chain, in milliseconds.
+    pub(crate) poll: u64,
+    /// The scheduler is restarted at this second.
+    pub(crate) restart: Option<u64>,
+    /// The third node is so many blocks behind between these seconds.
+    pub(crate) stray: Option<(u64, std::ops::Range<u64>)>,
     depth: u64,
     scheduler_lives: u64,
 }
@@ -65,8 +80,39 @@ impl Plan {
             climate,
             tasks,
             workers: chance.within(8..=12) as u32,
+            block: 5,
+            period: 120,
+            season: 300,
+            speed: 4_000..=30_000,
+            trust: None,
+            bag: 5,
+            poll: 5_000,
+            restart: None,
+            stray: None,
             depth: chance.within(0..=2),
             scheduler_lives: if abandoned { chance.within(1..=3) } else { u64::MAX },
+        }
+    }
+
+    /// What was tried in 2018, both runs in one (middleware.md §10.1): 311 workers, 170 orders of three replicates within a
+    /// day, 395 s of computing for each, a restart at 08:10, a node that is out of step, events twice, transactions lost.
+    pub(crate) fn workerdrop(seed: u64) -> Self {
+        Self {
+            seed,
+            climate: Climate::Drop,
+            tasks: 170,
+            workers: 311,
+            block: 5,
+            period: 3_600,
+            season: 86_400 - 3_600,
+            speed: 395_000..=395_000,
+            trust: Some(5),
+            bag: 1,
+            poll: 1_000,
+            restart: Some(8 * 3_600 + 10 * 60),
+            stray: Some((200, 6 * 3_600..12 * 3_600)),
+            depth: 1,
+            scheduler_lives: u64::MAX,
         }
     }
 }
@@ -99,13 +145,18 @@ impl World {
         let life = Life::new(None, 0, chance.clone(), tally.clone());
         let honest = Node { earth: earth.clone(), index: 0, life, honest: true }.client();
         let watcher = Client::new(vec![("honest".into(), honest)], Settings { tag: Some(7), ..Settings::embedded() });
-        let market = Arc::new(Market::open(watcher, plan.workers, PERIOD).await);
+        let market = Arc::new(Market::open(watcher, plan.workers, plan.period).await);
         earth.ground.rpc("evm_setAutomine", json!([false]));
         let weather = Arc::new(Mutex::new(Weather::default()));
         let sky = Sky { weather: weather.clone(), chance: chance.clone(), tally: tally.clone() };
-        let poll = Duration::from_secs(BLOCK);
-        let settings =
-            Settings { poll, probe: poll * 2, depth: Some(plan.depth), tag: Some(7), ..Settings::embedded() };
+        let poll = Duration::from_millis(plan.poll);
+        let settings = Settings {
+            poll,
+            probe: Duration::from_secs(plan.block) * 2,
+            depth: Some(plan.depth),
+            tag: Some(7),
+            ..Settings::embedded()
+        };
         let stage = Stage {
             earth: earth.clone(),
             hub: market.hub.address,
@@ -127,10 +178,10 @@ impl World {
         let mut actors = JoinSet::new();
         self.raise_the_curtain(&mut actors);
         let (bought, mut arriving) = tokio::sync::mpsc::unbounded_channel();
-        actors.spawn(shop(self.market.clone(), self.chance.clone(), self.tally.clone(), self.plan, bought));
-        let mut calm_since = None;
+        actors.spawn(shop(self.market.clone(), self.chance.clone(), self.tally.clone(), self.plan.clone(), bought));
+        let (mut calm_since, step) = (None, self.plan.block);
         for block in 0u64.. {
-            sleep(Duration::from_secs(BLOCK)).await;
+            sleep(Duration::from_secs(self.plan.block)).await;
             if let Some(ended) = actors.try_join_next() {
                 // Nobody but the shop, a vanished worker and an abandoned scheduler ends by itself.
                 if let Err(error) = ended
@@ -139,21 +190,22 @@ impl World {
                     std::panic::resume_unwind(error.into_panic());
                 }
             }
+            self.judge.count(self.stage.place.connections());
             while let Ok(task) = arriving.try_recv() {
                 self.judge.expect(task);
             }
             self.earth.release();
             self.earth.ground.rpc("evm_mine", json!([]));
             if calm_since.is_none() {
-                self.disturb(block);
+                self.disturb(block, block * step);
             }
             self.judge.look(&self.earth).await;
-            let elapsed = (block + 1) * BLOCK;
-            if calm_since.is_none() && elapsed >= SEASON + 7 * PERIOD {
+            let elapsed = (block + 1) * step;
+            if calm_since.is_none() && elapsed >= self.plan.season + 7 * self.plan.period {
                 self.calm_down();
                 calm_since = Some(elapsed);
             }
-            let everything_bought = elapsed > SEASON + BLOCK;
+            let everything_bought = elapsed > self.plan.season + step;
             if everything_bought && self.judge.all_ended() {
                 break;
             }
@@ -168,6 +220,9 @@ impl World {
                 }
             }
         }
+        if self.plan.climate == Climate::Drop {
+            self.judge.look_back(&self.earth).await;
+        }
         actors.shutdown().await;
         let faults = self.tally.counts();
         self.judge.verdict(self.plan, faults, self.earth.chance.bytes())
@@ -175,7 +230,7 @@ impl World {
 
     /// Tasks that should have ended, and had time for it since nothing is wrong any more.
     fn overdue(&self) -> Vec<Bought> {
-        self.judge.overdue((GRACE + self.plan.depth) * BLOCK)
+        self.judge.overdue((GRACE + self.plan.depth) * self.plan.block)
     }
 
     /// Where the scheduler is gone for good anybody claims.
@@ -185,16 +240,24 @@ impl World {
             let mut claim = JoinSet::new();
             claim.spawn(async move { market.claim(task).await });
             while claim.try_join_next().is_none() {
-                sleep(Duration::from_secs(BLOCK)).await;
+                sleep(Duration::from_secs(self.plan.block)).await;
                 self.earth.ground.rpc("evm_mine", json!([]));
             }
         }
         self.judge.look(&self.earth).await;
     }
 
+    /// Whether anything may happen, and how often compared with the mildest.
+    fn hardness(&self) -> (bool, u32) {
+        match self.plan.climate {
+            Climate::Wild => (true, 3),
+            Climate::Mild => (false, 1),
+            Climate::Drop => (false, 1),
+        }
+    }
+
     fn raise_the_curtain(&mut self, actors: &mut JoinSet<()>) {
-        let wild = self.plan.climate == Climate::Wild;
-        let scale = if wild { 3 } else { 1 };
+        let (wild, scale) = self.hardness();
         *self.weather.lock().expect("nobody panics while holding it") =
             Weather { lost: 20 * scale, doubled: 20 * scale, reordered: 20 * scale, cut: 10 * scale };
         self.earth.state().mood = Mood {
@@ -208,15 +271,21 @@ impl World {
             events_doubled: 300 * scale,
             head_back: 20 * scale,
         };
+        let drop = self.plan.climate == Climate::Drop;
         let fate = Fate {
-            crashes: 7_000,
+            crashes: if drop { 0 } else { 7_000 },
             within: 2_000,
             down: 20_000,
-            disk_full: 5 * scale,
+            disk_full: if drop { 0 } else { 5 * scale },
             lives: self.plan.scheduler_lives,
+            restart: self.plan.restart,
         };
         actors.spawn(roles::scheduler(self.stage.clone(), fate));
-        let liars = if wild { self.chance.within(0..=2) as u32 } else { self.chance.within(0..=1) as u32 };
+        let liars = match self.plan.climate {
+            Climate::Wild => self.chance.within(0..=2) as u32,
+            Climate::Mild => self.chance.within(0..=1) as u32,
+            Climate::Drop => 0,
+        };
         let colluding = if wild && self.chance.hits(3_000) { 2 } else { 0 };
         for number in 0..self.plan.workers {
             let character = match number {
@@ -225,7 +294,7 @@ impl World {
                 _ => Character::Honest,
             };
             let vanishes = match () {
-                () if number <= 5 => None,
+                () if number <= 5 || drop => None,
                 () if self.chance.hits(if wild { 1_000 } else { 300 }) => {
                     Some(Vanishes::After(self.chance.within(10_000..=600_000)))
                 }
@@ -234,19 +303,20 @@ impl World {
             let person = Person {
                 number,
                 character,
-                speed: 4_000..=30_000,
-                slow: 100 * scale,
-                upload_fails: 500 * scale,
-                upload_hangs: 100 * scale,
+                speed: self.plan.speed.clone(),
+                slow: if drop { 0 } else { 100 * scale },
+                upload_fails: if drop { 0 } else { 500 * scale },
+                upload_hangs: if drop { 0 } else { 100 * scale },
                 slots: 2,
                 vanishes,
             };
             let fate = Fate {
-                crashes: 4_000,
+                crashes: if drop { 0 } else { 4_000 },
                 within: 3_000,
                 down: 20_000 * u64::from(scale),
-                disk_full: 3 * scale,
+                disk_full: if drop { 0 } else { 3 * scale },
                 lives: u64::MAX,
+                restart: None,
             };
             if person.vanishes.is_some() {
                 self.judge.excuse(key(FIRST_WORKER + number).address());
@@ -256,11 +326,13 @@ impl World {
     }
 
     /// What happens to the chain and the nodes between two blocks.
-    fn disturb(&mut self, block: u64) {
-        let wild = self.plan.climate == Climate::Wild;
-        let scale = if wild { 3 } else { 1 };
+    fn disturb(&mut self, block: u64, second: u64) {
+        let (_, scale) = self.hardness();
         // Now and then deeper than what the roles wait for.
-        let deepest = self.plan.depth + u64::from(self.chance.hits(2_000 * scale)) * 2;
+        let deepest = match self.plan.climate {
+            Climate::Drop => 0,
+            Climate::Mild | Climate::Wild => self.plan.depth + u64::from(self.chance.hits(2_000 * scale)) * 2,
+        };
         if deepest > 0 && block > 3 && self.chance.hits(100 * scale) {
             let depth = self.chance.within(1..=deepest);
             self.tally.count(Fault::Reorg);
@@ -268,8 +340,11 @@ impl World {
             self.judge.took_back(depth);
         }
         let mut state = self.earth.state();
-        for lag in &mut state.lag {
+        let stray = self.plan.stray.as_ref().filter(|(_, when)| when.contains(&second)).map(|(lag, _)| *lag);
+        for (node, lag) in state.lag.iter_mut().enumerate() {
             *lag = match *lag {
+                _ if node == 2 && stray.is_some() => stray.unwrap_or_default(),
+                lag if lag > 100 => 0,
                 0 if self.chance.hits(50 * scale) => {
                     self.tally.count(Fault::NodeLags);
                     self.chance.within(1..=6)
@@ -311,15 +386,19 @@ async fn shop(
     bought: tokio::sync::mpsc::UnboundedSender<Bought>,
 ) {
     let mut left = plan.tasks;
-    let upset = if plan.climate == Climate::Wild { 300 } else { 100 };
+    let upset = match plan.climate {
+        Climate::Wild => 300,
+        Climate::Mild => 100,
+        Climate::Drop => 0,
+    };
     while left > 0 {
-        let size = chance.within(1..=left.min(5));
+        let size = chance.within(1..=left.min(plan.bag));
         left -= size;
-        let trust = [0, 1, 2, 4, 5, 5, 8][chance.within(0..=6) as usize];
+        let trust = plan.trust.unwrap_or_else(|| [0, 1, 2, 4, 5, 5, 8][chance.within(0..=6) as usize]);
         for task in market.buy(size, trust, &chance, &tally, upset).await {
             // The world may have ended.
             let _ = bought.send(task);
         }
-        sleep(Duration::from_millis(chance.within(0..=2 * SEASON * 1000 * size / plan.tasks))).await;
+        sleep(Duration::from_millis(chance.within(0..=2 * plan.season * 1000 * size / plan.tasks))).await;
     }
 }

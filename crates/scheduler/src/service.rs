@@ -182,6 +182,7 @@ impl Service {
         let mut server = JoinSet::new();
         server.spawn(edge::serve(listener, router, stop.clone()));
         let worked = tokio::select! {
+            biased;
             worked = Box::pin(self.serve(questions, shutdown)) => worked,
             Some(ended) = server.join_next() => ended.map_err(std::io::Error::other)?.map_err(Into::into),
         };
