@@ -1,50 +1,42 @@
-//! The chain under the simulation: devchain on a thread of its own that has no runtime, so that it works inline and the
-//! simulation's time stands still while it does.
+//! The chain under the simulation: devchain, which does all its work here and now, so that the simulation's time stands
+//! still meanwhile.
 
 use bourse_chain::alloy::primitives::{Address, U256};
 use bourse_devchain::{Chain, Clock, Config};
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError, mpsc},
-    thread::JoinHandle,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{task::unconstrained, time::Instant};
 
 /// Seconds since the epoch at which every run begins.
 pub(crate) const BEGINNING: u64 = 1_800_000_000;
 
-type Job = (Value, u64, mpsc::SyncSender<Value>);
-
 /// The chain. Every answer is that of this moment.
 #[derive(Debug)]
 pub(crate) struct Ground {
-    jobs: Mutex<Option<mpsc::SyncSender<Job>>>,
+    chain: Chain,
+    clock: Clock,
+    origin: Instant,
+    /// Milliseconds since the beginning, as the chain's clock shows them.
+    shown: AtomicU64,
     /// What was asked since the chain changed last, and the answers: many roles ask the same of one block.
     known: Mutex<BTreeMap<String, Value>>,
-    thread: Option<JoinHandle<()>>,
-    origin: Instant,
 }
 
 impl Ground {
     /// A new chain that mines when told.
     pub(crate) fn new(genesis: Vec<(Address, U256)>) -> Self {
-        let (jobs, inbox) = mpsc::sync_channel::<Job>(0);
-        let thread = std::thread::spawn(move || {
-            let clock = Clock::virtual_at(BEGINNING);
-            let config = Config { genesis, clock: clock.clone(), ..Config::default() };
-            let chain = Chain::open(config).expect("a chain in memory opens");
-            let mut now = 0;
-            while let Ok((request, at, reply)) = inbox.recv() {
-                clock.advance(Duration::from_millis(at - now));
-                now = at;
-                let answer = futures_util::FutureExt::now_or_never(chain.handle(request));
-                // Whoever asked waits for it.
-                let _ = reply.send(answer.expect("without a runtime the chain works inline"));
-            }
-        });
-        Self { jobs: Mutex::new(Some(jobs)), known: Mutex::default(), thread: Some(thread), origin: Instant::now() }
+        let clock = Clock::virtual_at(BEGINNING);
+        let config = Config { genesis, clock: clock.clone(), inline: true, ..Config::default() };
+        let chain = Chain::open(config).expect("a chain in memory opens");
+        Self { chain, clock, origin: Instant::now(), shown: AtomicU64::new(0), known: Mutex::default() }
     }
 
     /// Milliseconds since the beginning.
@@ -52,30 +44,32 @@ impl Ground {
         u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Answers a JSON-RPC request.
     pub(crate) fn handle(&self, request: Value) -> Value {
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if !is_question(&request) {
-            known().clear();
+            self.known().clear();
             return self.ask(request);
         }
         let question = format!("{}{}", request["method"], request["params"]);
         let id = request["id"].clone();
-        if let Some(mut answer) = known().get(&question).cloned() {
+        if let Some(mut answer) = self.known().get(&question).cloned() {
             answer["id"] = id;
             return answer;
         }
         let answer = self.ask(request);
-        known().insert(question, answer.clone());
+        self.known().insert(question, answer.clone());
         answer
     }
 
     fn ask(&self, request: Value) -> Value {
-        let (reply, answer) = mpsc::sync_channel(1);
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let sent = jobs.as_ref().is_some_and(|jobs| jobs.send((request, self.now(), reply)).is_ok());
-        assert!(sent, "the chain's thread lives as long as the chain");
-        answer.recv().expect("the chain answers")
+        let now = self.now();
+        self.clock.advance(Duration::from_millis(now - self.shown.swap(now, Ordering::Relaxed)));
+        // Tokio would make a task that asks much wait for its turn.
+        unconstrained(self.chain.handle(request)).now_or_never().expect("the chain works inline")
     }
 
     /// Calls a method.
@@ -91,34 +85,24 @@ impl Ground {
     }
 }
 
-impl Drop for Ground {
-    fn drop(&mut self) {
-        *self.jobs.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        if let Some(thread) = self.thread.take() {
-            // One that panicked has said so.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Whether the answer is the same until the chain changes. What looks at the clock is not: an estimate runs in the block
-/// that would be made now.
+/// Whether the answer is the same until the chain changes. What runs in the block that would be made now is not: it looks at
+/// the clock.
 fn is_question(request: &Value) -> bool {
-    let of_the_present = request["params"].as_array().is_some_and(|p| p.iter().any(|p| p == "pending"));
-    let asks = [
+    const ASK: [&str; 11] = [
+        "eth_blockNumber",
         "eth_call",
-        "eth_getBlockByNumber",
+        "eth_chainId",
+        "eth_getBalance",
         "eth_getBlockByHash",
+        "eth_getBlockByNumber",
         "eth_getBlockReceipts",
         "eth_getLogs",
-        "eth_getBalance",
         "eth_getTransactionCount",
         "eth_getTransactionReceipt",
-        "eth_blockNumber",
-        "eth_chainId",
         "eth_maxPriorityFeePerGas",
     ];
-    asks.iter().any(|asks| request["method"] == *asks) && !of_the_present
+    let pending = request["params"].as_array().is_some_and(|p| p.iter().any(|p| p == "pending"));
+    ASK.iter().any(|method| request["method"] == *method) && !pending
 }
 
 /// A JSON-RPC quantity.

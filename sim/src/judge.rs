@@ -130,6 +130,12 @@ impl Judge {
         open.filter(|task| task.final_deadline + grace < self.now).cloned().collect()
     }
 
+    /// Looks at the newest block, and at every task.
+    pub(crate) async fn look_at_everything(&mut self, earth: &Earth) {
+        self.stale = true;
+        self.look(earth).await;
+    }
+
     /// Looks at the newest block.
     pub(crate) async fn look(&mut self, earth: &Earth) {
         let block = earth.ground.rpc("eth_getBlockByNumber", serde_json::json!(["latest", true]));
@@ -138,12 +144,14 @@ impl Judge {
         self.trace.extend(block["hash"].as_str().unwrap_or_default().bytes());
         self.verdict.blocks += 1;
         let transactions = block["transactions"].as_array().cloned().unwrap_or_default();
-        if transactions.is_empty() && !std::mem::take(&mut self.stale) {
+        let stale = std::mem::take(&mut self.stale);
+        if transactions.is_empty() && !stale {
             return;
         }
         self.nobody_pays_over_the_cap(&transactions);
         self.money_is_conserved().await;
-        for task in self.open() {
+        let tasks = if stale || !self.gone.is_empty() { self.open() } else { self.ending(earth, &block["hash"]) };
+        for task in tasks {
             let state = self.market.hub.task(task).await.expect("the hub answers");
             let deal = self.tasks[&task].deal;
             let Some(deal) = self.market.hub.deal(deal).await.expect("the hub answers") else {
@@ -158,6 +166,16 @@ impl Judge {
                 self.ended(&state).await;
             }
         }
+    }
+
+    /// The open tasks that end in a block.
+    fn ending(&self, earth: &Earth, block: &serde_json::Value) -> Vec<TaskId> {
+        let endings = [IHub::TaskFinalize::SIGNATURE_HASH, IHub::TaskClaimed::SIGNATURE_HASH];
+        let hub = self.market.hub.address;
+        let filter = serde_json::json!({ "blockHash": block, "address": hub, "topics": [endings] });
+        let logs = earth.ground.rpc("eth_getLogs", serde_json::json!([filter]));
+        let task = |log: &serde_json::Value| Some(TaskId(log["topics"][1].as_str()?.parse().ok()?));
+        logs.as_array().into_iter().flatten().filter_map(task).filter(|task| self.open.contains(task)).collect()
     }
 
     fn nobody_pays_over_the_cap(&mut self, transactions: &[serde_json::Value]) {

@@ -210,6 +210,10 @@ impl World {
                 break;
             }
             if !self.overdue().is_empty() {
+                // A purchase that a reorg took away before it was known here is not overdue.
+                self.judge.look_at_everything(&self.earth).await;
+            }
+            if !self.overdue().is_empty() {
                 if self.plan.scheduler_lives < u64::MAX {
                     self.claim_for_them().await;
                 }

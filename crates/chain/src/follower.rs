@@ -10,6 +10,7 @@ use alloy::{
     rpc::types::{Filter, Log},
 };
 use bourse_service::defect::{Defect, planted};
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -21,8 +22,11 @@ use tokio::time::Instant;
 const MEMORY: usize = 64;
 /// How many blocks one question spans at most.
 const SPAN: u64 = 2_000;
-/// The last blocks are read one by one, so that each is known by its hash.
-const NEAR: u64 = 16;
+/// The last blocks are read one by one, so that each is known by its hash and no filter can forget a log of it: what was
+/// missed during an outage of hours is found. Of older ones ranges of logs are read, and believed.
+const NEAR: u64 = 512;
+/// So many of them are asked for at once, and delivered together.
+const AT_ONCE: u64 = 32;
 /// After so many answers a node that refused a long range is asked for a longer one again.
 const PATIENCE: u32 = 8;
 /// Catching up is reported this often, if more blocks are left than this.
@@ -169,7 +173,7 @@ impl Follower {
         let from = cursor.next;
         let (logs, head) = match limit - from >= NEAR {
             true => self.leap(&mut cursor, limit - NEAR).await?,
-            false => self.walk(&mut cursor, limit, &latest).await?,
+            false => self.walk(&mut cursor, limit.min(from + AT_ONCE - 1), &latest).await?,
         }
         .unzip();
         let (Some(logs), Some(head)) = (logs, head) else { return Ok(None) };
@@ -295,12 +299,20 @@ impl Follower {
     /// Reads the last blocks one by one, each by its hash; `None` if the chain changed before anything was read.
     async fn walk(&self, cursor: &mut Cursor, limit: u64, latest: &Header) -> Result<Option<(Vec<Log>, Head)>, Error> {
         let (mut logs, mut head) = (Vec::new(), None);
-        for number in cursor.next..=limit {
-            let block = match number == latest.head.number {
-                true => Some(*latest),
-                false => self.client.header_at(number.into()).await?,
+        let header = async |number: u64| match number == latest.head.number {
+            true => Ok(Some(*latest)),
+            false => self.client.header_at(number.into()).await,
+        };
+        let numbers: Vec<u64> = (cursor.next..=limit).collect();
+        let headers = join_all(numbers.iter().map(|number| header(*number))).await;
+        for (number, block) in numbers.into_iter().zip(headers) {
+            let block = match block {
+                Ok(Some(block)) => block,
+                Ok(None) => break,
+                // What was read before stands; the rest comes with the next poll.
+                Err(_) if head.is_some() => break,
+                Err(error) => return Err(error),
             };
-            let Some(block) = block else { break };
             let follows = cursor.last().is_none_or(|(n, hash)| n + 1 != number || hash == block.head.parent);
             if !follows {
                 break;
@@ -308,7 +320,6 @@ impl Follower {
             match self.logs_of(&block).await {
                 Ok(found) => logs.extend(found),
                 Err(Error::Refused { .. } | Error::BlockGone { .. }) if self.is_gone(&block.head).await? => break,
-                // What was read before stands; the rest comes with the next poll.
                 Err(_) if head.is_some() => break,
                 Err(error) => return Err(error),
             }

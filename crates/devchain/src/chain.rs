@@ -44,12 +44,14 @@ pub(crate) struct Inner {
     pub(crate) calls: Arc<Semaphore>,
     entrance: Arc<Entrance>,
     ticker: Ticker,
+    inline: bool,
 }
 
 /// The queue and the writer behind it.
 struct Entrance {
     queue: Mutex<VecDeque<Job>>,
     writer: Arc<AsyncMutex<Writer>>,
+    inline: bool,
 }
 
 /// Does its work, then is told whether it was stored.
@@ -97,27 +99,28 @@ impl Chain {
         let published = Published::new(head, world.version(), published_pool, time);
         let shared = Arc::new(Shared::new(&config, store, Arc::new(RwLock::new(world)), published));
         let writer = Writer::new(shared.clone(), &config, tries, pool, last_version);
-        Self::start(shared, writer, config.mining)
+        Self::start(shared, writer, &config)
     }
 
-    fn start(shared: Arc<Shared>, writer: Writer, mining: Mining) -> Result<Self, Error> {
-        let entrance = Arc::new(Entrance { queue: Mutex::default(), writer: Arc::new(AsyncMutex::new(writer)) });
-        let ticker = Ticker::start(shared.clone(), entrance.clone()).map_err(Error::Thread)?;
+    fn start(shared: Arc<Shared>, writer: Writer, config: &Config) -> Result<Self, Error> {
+        let (queue, writer, inline) = (Mutex::default(), Arc::new(AsyncMutex::new(writer)), config.inline);
+        let entrance = Arc::new(Entrance { queue, writer, inline });
+        let ticker = Ticker::new(shared.clone(), entrance.clone());
         let calls = Arc::new(Semaphore::new(MAX_CALLS));
-        let chain = Self(Arc::new(Inner { shared, calls, entrance, ticker }));
-        match mining {
+        let chain = Self(Arc::new(Inner { shared, calls, entrance, ticker, inline }));
+        match config.mining {
             Mining::OnDemand => {}
             Mining::Interval(every) if every.is_zero() => {
                 return Err(Error::Config("the mining interval must not be zero"));
             }
-            Mining::Interval(every) => chain.mine_every(Some(every)),
+            Mining::Interval(every) => chain.mine_every(Some(every)).map_err(Error::Thread)?,
         }
         Ok(chain)
     }
 
     /// Starts, changes or (with `None`) stops mining on an interval.
-    pub(crate) fn mine_every(&self, interval: Option<Duration>) {
-        self.0.ticker.set(interval);
+    pub(crate) fn mine_every(&self, interval: Option<Duration>) -> std::io::Result<()> {
+        self.0.ticker.set(interval)
     }
 
     /// Runs a job on the writer and answers once what it did is stored.
@@ -142,19 +145,22 @@ impl Chain {
         }
     }
 
+    /// Runs blocking work beside the async tasks, or right here where there is no beside.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, RpcError> {
+        beside(self.0.inline, work).await.map_err(RpcError::internal)
+    }
+
     /// Waits until no change is in the making.
     pub(crate) async fn settle(&self) {
         drop(self.0.entrance.writer.lock().await);
     }
 }
 
-/// Runs blocking work beside the async tasks, or right here when there is no runtime.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RpcError> {
-    beside(work).await.map_err(RpcError::internal)
-}
-
-async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
-    if tokio::runtime::Handle::try_current().is_err() {
+async fn beside<T: Send + 'static>(inline: bool, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    if inline || tokio::runtime::Handle::try_current().is_err() {
         return Ok(work());
     }
     tokio::task::spawn_blocking(work).await
@@ -178,7 +184,7 @@ impl Entrance {
 
     async fn run(&self, mut writer: OwnedMutexGuard<Writer>) {
         let jobs = self.take();
-        match beside(move || work(&mut writer, jobs)).await {
+        match beside(self.inline, move || work(&mut writer, jobs)).await {
             Ok(()) => {}
             // The process is stopping: nothing was begun, and whoever asked learns it from the dropped answer.
             Err(error) if error.is_cancelled() => {}
@@ -232,10 +238,12 @@ fn create(store: &Store, config: &Config) -> Result<Loaded, StoreError> {
     Ok(Loaded { world, head, settings: Settings::default(), state_root, waiting: Vec::new() })
 }
 
-/// The thread that mines on an interval; it sleeps when there is none.
+/// The thread that mines on an interval, from the first one on; it sleeps when there is none.
 struct Ticker {
     state: Arc<TickerState>,
-    thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    entrance: Arc<Entrance>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -249,20 +257,23 @@ struct TickerState {
 }
 
 impl Ticker {
-    fn start(shared: Arc<Shared>, entrance: Arc<Entrance>) -> std::io::Result<Self> {
-        let state = Arc::new(TickerState::default());
-        let inside = state.clone();
-        let thread = std::thread::Builder::new().name("devchain-ticker".into()).stack_size(512 << 10);
-        let thread = thread.spawn(move || tick(&inside, &shared, &entrance))?;
-        Ok(Self { state, thread: Some(thread) })
+    fn new(shared: Arc<Shared>, entrance: Arc<Entrance>) -> Self {
+        Self { state: Arc::default(), shared, entrance, thread: Mutex::default() }
     }
 
-    fn set(&self, interval: Option<Duration>) {
+    fn set(&self, interval: Option<Duration>) -> std::io::Result<()> {
         let milliseconds =
             interval.map_or(0, |interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1));
         self.state.interval.store(milliseconds, Ordering::SeqCst);
         self.state.changes.fetch_add(1, Ordering::SeqCst);
         self.state.alarm.ring();
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_none() && interval.is_some() {
+            let (state, shared, entrance) = (self.state.clone(), self.shared.clone(), self.entrance.clone());
+            let builder = std::thread::Builder::new().name("devchain-ticker".into()).stack_size(512 << 10);
+            *thread = Some(builder.spawn(move || tick(&state, &shared, &entrance))?);
+        }
+        Ok(())
     }
 }
 
@@ -270,7 +281,7 @@ impl Drop for Ticker {
     fn drop(&mut self) {
         self.state.stopped.store(true, Ordering::SeqCst);
         self.state.alarm.ring();
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // A thread that panicked has said so already.
             let _ = thread.join();
         }

@@ -25,6 +25,9 @@ pub struct Config {
     /// The first block of a new chain holds a random number, so that no two chains are taken for each other. Without it
     /// (the default) the same configuration and time give the same chain.
     pub distinct: bool,
+    /// All work is done by the thread that asks, none beside it: for a simulation, whose time and order of events must not
+    /// depend on threads. Off by default.
+    pub inline: bool,
     /// Who receives the tips; the zero address by default.
     pub coinbase: Address,
     /// For how many blocks old state can be read and reorganised, at least 256; 512 by default.
@@ -51,6 +54,7 @@ impl Default for Config {
             block_gas_limit: 36_000_000,
             genesis_base_fee: 1_000_000_000,
             distinct: false,
+            inline: false,
             coinbase: Address::ZERO,
             history: 512,
         }

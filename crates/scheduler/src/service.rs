@@ -266,6 +266,10 @@ impl Service {
             }
             self.looked_at = now;
         }
+        self.follow();
+    }
+
+    fn follow(&mut self) {
         if !self.following {
             self.following = true;
             let (follower, cursor) = (self.follower.clone(), self.cursor.clone());
@@ -339,7 +343,8 @@ impl Service {
                 self.dirty.insert(TaskId(*task));
             }
         }
-        let hub = self.hub.clone();
+        // At the block that the news is of: a node that has not seen it yet shows no deal, and that is no answer.
+        let hub = self.hub.at(news.head);
         self.jobs.spawn(async move {
             match read_deals(&hub, deals).await {
                 Ok(tasks) => Done::Opened(tasks, news),
@@ -361,6 +366,9 @@ impl Service {
         self.pool.store.advance(&news.cursor, &rows);
         self.cursor = news.cursor;
         self.following = false;
+        if news.left > 0 {
+            self.follow();
+        }
         for Found { task, period, app_type } in fresh {
             info!(task = %task.task, deal = %task.deal.id, trust = %task.deal.trust, "bought");
             self.dirty.insert(task.task);

@@ -4,7 +4,7 @@ use super::error::RpcError;
 use super::params::Params;
 use super::render;
 use crate::block::Block;
-use crate::chain::{Chain, blocking};
+use crate::chain::Chain;
 use crate::published::Place;
 use crate::state::View;
 use crate::store::StoreError;
@@ -103,7 +103,7 @@ impl Chain {
     /// The block that would be mined now, without state root.
     async fn pending_block(&self) -> Result<Block, RpcError> {
         let shared = self.0.shared.clone();
-        blocking(move || {
+        self.blocking(move || {
             let (_, built) = shared.pending();
             Block::new(built.header, built.transactions, built.receipts, 0)
         })

@@ -3,7 +3,7 @@
 use super::error::RpcError;
 use super::params::Params;
 use super::state::Scene;
-use crate::chain::{Chain, blocking};
+use crate::chain::Chain;
 use crate::evm::{self, Mode, Overlay, TRANSACTION_GAS_CAP};
 use alloy::eips::eip2930::{AccessList, AccessListItem};
 use alloy::eips::{BlockId, BlockNumberOrTag};
@@ -66,11 +66,12 @@ impl Chain {
         let chain_id = self.0.shared.chain_id;
         let question = Question::new(scene, chain_id, request)?;
         let view = question.scene.state.view().clone();
-        let result = blocking(move || {
-            let _permit = permit;
-            run(question)
-        })
-        .await?;
+        let result = self
+            .blocking(move || {
+                let _permit = permit;
+                run(question)
+            })
+            .await?;
         if view.is_readable() {
             result
         } else {

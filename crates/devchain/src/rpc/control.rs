@@ -27,7 +27,7 @@ impl Chain {
         match method.as_str() {
             "evm_setIntervalMining" | "anvil_setIntervalMining" => {
                 let seconds = params.number(0, "seconds")?;
-                self.mine_every((seconds > 0).then(|| Duration::from_secs(seconds)));
+                self.mine_every((seconds > 0).then(|| Duration::from_secs(seconds))).map_err(RpcError::internal)?;
                 // Arriving transactions wait for the interval, as in anvil.
                 self.change(move |writer| {
                     writer.controls.automine &= seconds == 0;

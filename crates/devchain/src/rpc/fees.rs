@@ -4,7 +4,7 @@ use super::error::RpcError;
 use super::params::Params;
 use crate::block::Block;
 use crate::builder::next_base_fee;
-use crate::chain::{Chain, blocking};
+use crate::chain::Chain;
 use alloy::eips::BlockNumberOrTag;
 use alloy::rpc::types::FeeHistory;
 use alloy_primitives::U128;
@@ -29,7 +29,7 @@ impl Chain {
                 let percentiles = params.optional::<Vec<f64>>(2, "percentiles")?.unwrap_or_default();
                 check_percentiles(&percentiles)?;
                 let chain = self.clone();
-                json!(blocking(move || chain.fee_history(count, newest, &percentiles)).await??)
+                json!(self.blocking(move || chain.fee_history(count, newest, &percentiles)).await??)
             }
         })
     }

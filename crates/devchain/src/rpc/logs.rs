@@ -2,7 +2,7 @@
 
 use super::error::RpcError;
 use super::params::Params;
-use crate::chain::{Chain, blocking};
+use crate::chain::Chain;
 use crate::filters::{Topic, matching_logs};
 use alloy::eips::BlockNumberOrTag;
 use alloy::rpc::types::{Filter, FilterBlockOption, Log};
@@ -41,7 +41,7 @@ impl Chain {
     /// All logs that match, oldest first.
     async fn search(&self, filter: Filter) -> Result<Vec<Log>, RpcError> {
         let chain = self.clone();
-        blocking(move || chain.search_now(&filter)).await?
+        self.blocking(move || chain.search_now(&filter)).await?
     }
 
     fn search_now(&self, filter: &Filter) -> Result<Vec<Log>, RpcError> {

@@ -4,7 +4,7 @@ use super::blocks::At;
 use super::error::RpcError;
 use super::params::{self, Params};
 use crate::block::Block;
-use crate::chain::{Chain, blocking};
+use crate::chain::Chain;
 use crate::evm::{self, Overlay};
 use crate::published::too_old;
 use alloy::eips::{BlockId, BlockNumberOrTag};
@@ -110,7 +110,7 @@ impl Chain {
             let env = evm::block_env(&built.header);
             Scene { state: Overlay::with_changes(view, &built.changes, &built.codes), env }
         };
-        if quiet { Ok(build()) } else { blocking(build).await }
+        if quiet { Ok(build()) } else { self.blocking(build).await }
     }
 
     async fn proof(&self, address: Address, mut params: Params) -> Result<Value, RpcError> {
