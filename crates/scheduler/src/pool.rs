@@ -37,6 +37,8 @@ pub(crate) struct Pool {
     clock: Clock,
     /// The time of the newest block. Ahead of our clock, it is the one that counts: deadlines are the chain's.
     chain_time: u64,
+    /// By how much it was ahead when that block was seen, in seconds: a development chain's time may be moved.
+    ahead: u64,
     tasks: BTreeMap<TaskId, Entry>,
     /// Open tasks by worker.
     parts: BTreeMap<Address, BTreeSet<TaskId>>,
@@ -109,6 +111,7 @@ impl Pool {
             crew,
             clock,
             chain_time: 0,
+            ahead: 0,
             tasks: BTreeMap::new(),
             parts: BTreeMap::new(),
             waiting: Queue::default(),
@@ -133,12 +136,18 @@ impl Pool {
 
     /// Seconds since the epoch.
     pub(crate) fn now(&self) -> u64 {
-        self.clock.seconds().max(self.chain_time)
+        self.here().saturating_add(self.ahead).max(self.chain_time)
+    }
+
+    /// Seconds since the epoch on this machine's clock: what signs of life are measured by.
+    pub(crate) fn here(&self) -> u64 {
+        self.clock.seconds()
     }
 
     /// A block of this time was seen.
     pub(crate) fn saw_block(&mut self, timestamp: u64) {
         self.chain_time = self.chain_time.max(timestamp);
+        self.ahead = timestamp.saturating_sub(self.here());
     }
 
     /// Whether a worker was asked for its result and may still bring it.
@@ -470,11 +479,11 @@ impl Pool {
         if planted(Defect::SilentKept) {
             return vec![];
         }
-        let now = self.now();
+        let (now, here) = (self.now(), self.here());
         let mut touched = Vec::new();
-        for (worker, last) in self.crew.lost(now) {
+        for (worker, last) in self.crew.lost(here) {
             for task in self.assigned(worker) {
-                let evidence = format!("nothing heard for {} s", now - last);
+                let evidence = format!("nothing heard for {} s", here.saturating_sub(last));
                 self.record(task, worker, Status::WorkerLost, Some(Cause::new(CauseCode::WorkerLost, evidence)), now);
                 touched.push(task);
             }
@@ -642,3 +651,6 @@ fn before_revealed(status: Status) -> bool {
     use Status::*;
     before_contributed(status) || matches!(status, Contributed | Revealing | CantReveal | RevealFailed | RevealTimeout)
 }
+
+#[cfg(test)]
+mod tests;

@@ -406,7 +406,7 @@ impl Service {
             upload_token: self.config.upload_token.clone(),
         };
         let name = login.name.clone();
-        let admission = self.pool.crew.join(worker, login, welcome, self.pool.now());
+        let admission = self.pool.crew.join(worker, login, welcome, self.pool.here());
         let resumed = match &admission {
             Admission::In { welcome, .. } => welcome.resumed,
             Admission::Out(greeting) => {
