@@ -88,7 +88,8 @@ fn word(step: &Step) -> String {
         Step::Reopen => "reopen".into(),
         Step::Claim => "claim".into(),
         Step::Abort(w, cause) => format!("abort {} ({:?})", w.0[19], cause.code),
-        Step::End(w, status) => format!("end {} ({status})", w.0[19]),
+        Step::End(w, status, None) => format!("end {} ({status})", w.0[19]),
+        Step::End(w, status, Some(cause)) => format!("end {} ({status}, {:?})", w.0[19], cause.code),
     }
 }
 

@@ -469,8 +469,8 @@ impl Service {
                     self.pool.record(id, worker, status, Some(cause.clone()), now);
                     self.pool.tell(worker, ToWorker::Abort { task: id, cause });
                 }
-                Step::End(worker, status) => {
-                    self.pool.record(id, worker, status, None, now);
+                Step::End(worker, status, cause) => {
+                    self.pool.record(id, worker, status, cause, now);
                     self.pool.tell(worker, ToWorker::Complete { task: id });
                     let hub = self.hub.clone();
                     self.jobs.spawn(async move { Done::Score(worker, hub.score(worker).await) });
