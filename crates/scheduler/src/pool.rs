@@ -97,6 +97,16 @@ impl Replicate {
         self.history.last().map_or(0, |c| c.date)
     }
 
+    /// Whether people know already of its vote on chain: it lacks ether for the reveal, or the vote is not its own and
+    /// another process of the wallet must reveal it.
+    fn shows_its_vote(&self) -> bool {
+        let attempt = self.history.iter().rev().take_while(|c| c.status != Status::Created);
+        match self.status() {
+            Status::OutOfGas => attempt.map(|c| c.status).any(|s| matches!(s, Status::Contributed | Status::Revealing)),
+            status => status == Status::CantContributeSinceContributionAlreadySet,
+        }
+    }
+
     /// When it was assigned last: a replicate that failed without a contribution may be assigned again.
     fn began(&self) -> u64 {
         let began = self.history.iter().rev().find(|c| c.status == Status::Created);
@@ -275,9 +285,12 @@ impl Pool {
         let Some(entry) = self.tasks.get(&id) else { return };
         let mut missed = Vec::new();
         for vote in &entry.votes {
-            let known = entry.replicates.iter().find(|r| r.worker == vote.worker).map(Replicate::status);
+            let replicate = entry.replicates.iter().find(|r| r.worker == vote.worker);
+            let (known, shown) = (replicate.map(Replicate::status), replicate.is_some_and(Replicate::shows_its_vote));
             let reached = match vote.status {
-                ContributionStatus::Contributed if known.is_none_or(before_contributed) => Status::Contributed,
+                ContributionStatus::Contributed if known.is_none_or(before_contributed) && !shown => {
+                    Status::Contributed
+                }
                 ContributionStatus::Proved if known.is_none_or(before_revealed) => Status::Revealed,
                 _ => continue,
             };
@@ -441,6 +454,8 @@ impl Pool {
         let on_chain = entry.votes.iter().any(|v| v.worker == worker);
         match status {
             Contributed | Revealed | Completed | WorkerLost | ResultUploaded | Created | ResultUploadRequested => false,
+            CantContributeSinceContributionAlreadySet => known.is_some_and(|s| !s.is_final() && before_revealed(s)),
+            OutOfGas if on_chain => known.is_some_and(|s| matches!(s, Contributed | Revealing)),
             _ if on_chain => !before_contributed(status) && known.is_none_or(|s| !s.is_final()),
             _ => known.is_some_and(|s| !s.is_final()),
         }

@@ -43,6 +43,12 @@ fn at_work(pool: &mut Pool, alive: u64) -> Admission {
     admission
 }
 
+fn contributed(pool: &Pool, status: ContributionStatus) -> Facts {
+    let task = ChainTask { status: TaskStatus::Active, ..pool.entry(TASK).unwrap().chain.clone() };
+    let vote = Vote { worker: WORKER, status, hash: B256::repeat_byte(1), weight: U256::from(2) };
+    Facts { task, votes: vec![vote] }
+}
+
 fn status(pool: &Pool) -> Status {
     pool.view(TASK).unwrap().replicates[0].current_status
 }
@@ -69,4 +75,47 @@ fn a_chain_that_is_ahead_costs_no_worker_its_work() {
     clock.advance(Duration::from_secs(LOST_SECONDS));
     assert_eq!(pool.give_up_lost(), [TASK]);
     assert_eq!(status(&pool), Status::WorkerLost);
+}
+
+#[test]
+fn a_contribution_that_its_worker_did_not_make_is_shown_as_such_until_it_is_revealed() {
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    let _connection = at_work(&mut pool, 1_000);
+    let facts = contributed(&pool, ContributionStatus::Contributed);
+    pool.absorb(TASK, facts);
+    assert_eq!(status(&pool), Status::Contributed);
+    let report = |status| ToScheduler::Report { task: TASK, status, cause: None };
+    pool.hear(WORKER, report(Status::Computed));
+    assert_eq!(status(&pool), Status::Contributed);
+    let known = Status::CantContributeSinceContributionAlreadySet;
+    pool.hear(WORKER, report(known));
+    let facts = contributed(&pool, ContributionStatus::Contributed);
+    pool.absorb(TASK, facts);
+    assert_eq!(status(&pool), known);
+    let facts = contributed(&pool, ContributionStatus::Proved);
+    pool.absorb(TASK, facts);
+    assert_eq!(status(&pool), Status::Revealed);
+    pool.hear(WORKER, report(known));
+    assert_eq!(status(&pool), Status::Revealed);
+}
+
+#[test]
+fn ether_that_is_short_for_the_reveal_is_shown_until_it_is_there() {
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    let _connection = at_work(&mut pool, 1_000);
+    let report = |status| ToScheduler::Report { task: TASK, status, cause: None };
+    for (vote, said, shown) in [
+        (ContributionStatus::Contributed, Status::Contributing, Status::Contributed),
+        (ContributionStatus::Contributed, Status::Revealing, Status::Revealing),
+        (ContributionStatus::Contributed, Status::OutOfGas, Status::OutOfGas),
+        (ContributionStatus::Contributed, Status::OutOfGas, Status::OutOfGas),
+        (ContributionStatus::Proved, Status::OutOfGas, Status::Revealed),
+    ] {
+        let facts = contributed(&pool, vote);
+        pool.absorb(TASK, facts);
+        pool.hear(WORKER, report(said));
+        let facts = contributed(&pool, vote);
+        pool.absorb(TASK, facts);
+        assert_eq!(status(&pool), shown, "{vote:?}, and the worker says {said}");
+    }
 }
