@@ -101,6 +101,9 @@ pub fn of_replicate(status: Status, task: &ChainTask, leases: Leases) -> Outlook
         CantContributeSinceStakeTooLow => {
             Outlook::whenever("another worker gets the task; this one needs a higher deposit")
         }
+        OutOfGas if task.status == TaskStatus::Revealing => {
+            Outlook::by("it reveals its answer once there is ether in its wallet", task.reveal_deadline)
+        }
         OutOfGas => Outlook::whenever("another worker gets the task; this one needs ether in its wallet"),
         CantContributeSinceTaskNotActive | AbortedOnConsensusReached => {
             Outlook::whenever("nothing: it has no part in the answer")

@@ -118,8 +118,8 @@ pub enum Step {
     Claim,
     /// Tell a worker to stop.
     Abort(Address, Cause),
-    /// Tell a worker that the task has ended, and how it went for it.
-    End(Address, Status),
+    /// Tell a worker that the task has ended, how it went for it, and why unless it is paid.
+    End(Address, Status, Option<Cause>),
 }
 
 /// What to do about a task now.
@@ -213,12 +213,40 @@ fn aborts(view: &View<'_>, code: CauseCode) -> Vec<Step> {
 
 /// Tells every replicate that has not ended how it ended.
 fn endings(view: &View<'_>, outcome: Status) -> Vec<Step> {
-    let ending = |p: &Part| match (outcome, view.votes.iter().find(|v| v.worker == p.worker)) {
-        (Status::Completed, Some(vote)) if vote.status == ContributionStatus::Proved => Status::Completed,
-        (Status::Completed, Some(vote)) if vote.hash == view.task.consensus => Status::RevealTimeout,
-        _ => Status::Failed,
+    let end = |p: &Part| {
+        let (status, cause) = ending(view, outcome, p.worker);
+        Step::End(p.worker, status, cause)
     };
-    view.parts.iter().filter(|p| !p.status.is_final()).map(|p| Step::End(p.worker, ending(p))).collect()
+    view.parts.iter().filter(|p| !p.status.is_final()).map(end).collect()
+}
+
+/// How a task that has ended went for one worker.
+fn ending(view: &View<'_>, outcome: Status, worker: Address) -> (Status, Option<Cause>) {
+    let because = |status, code, evidence: &str| (status, Some(Cause::new(code, evidence)));
+    let vote = view.votes.iter().find(|v| v.worker == worker);
+    let proved = vote.is_some_and(|v| v.status == ContributionStatus::Proved);
+    match (outcome, vote) {
+        (Status::Completed, _) if proved => (Status::Completed, None),
+        (Status::Completed, Some(vote)) if vote.hash == view.task.consensus => {
+            let text = "it did not reveal in time: its stake goes to those who did";
+            because(Status::RevealTimeout, CauseCode::RevealTimeout, text)
+        }
+        (Status::Completed, Some(_)) => {
+            let text = "the others agreed on another result: its stake goes to them";
+            because(Status::Failed, CauseCode::ConsensusReached, text)
+        }
+        (Status::Completed, None) => {
+            because(Status::Failed, CauseCode::ConsensusReached, "the others agreed without this worker")
+        }
+        _ if proved => {
+            let text = "the pool did not finalize in time: its stake is back";
+            because(Status::Failed, CauseCode::Unknown, text)
+        }
+        _ => {
+            let text = "the task ended without a result: what was staked is back";
+            because(Status::Failed, CauseCode::ContributionTimeout, text)
+        }
+    }
 }
 
 /// Where the task stands.
@@ -415,10 +443,20 @@ mod tests {
             part(3, Status::Failed),
             part(4, Status::Contributed),
         ];
-        let ended = |n, status| Step::End(who(n), status);
+        let ends: Vec<_> = steps(&view(40, &done, &votes, &parts))
+            .into_iter()
+            .map(|step| match step {
+                Step::End(worker, status, cause) => (worker, status, cause.map(|cause| cause.code)),
+                other => panic!("{other:?}"),
+            })
+            .collect();
         assert_eq!(
-            steps(&view(40, &done, &votes, &parts)),
-            [ended(1, Status::Completed), ended(2, Status::Failed), ended(4, Status::RevealTimeout)]
+            ends,
+            [
+                (who(1), Status::Completed, None),
+                (who(2), Status::Failed, Some(CauseCode::ConsensusReached)),
+                (who(4), Status::RevealTimeout, Some(CauseCode::RevealTimeout)),
+            ]
         );
     }
 }

@@ -1,6 +1,8 @@
 //! What the rules say in every state, as files that a reviewer can read. After a change that is meant,
 //! `BOURSE_WRITE_GOLDEN=1 cargo test -p bourse-protocol --test golden` writes them anew.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use bourse_protocol::{
     Address, B256, Bytes, U256,
     deal::{ChainTask, ContributionStatus, ResultLink, TaskStatus},
@@ -88,7 +90,8 @@ fn word(step: &Step) -> String {
         Step::Reopen => "reopen".into(),
         Step::Claim => "claim".into(),
         Step::Abort(w, cause) => format!("abort {} ({:?})", w.0[19], cause.code),
-        Step::End(w, status) => format!("end {} ({status})", w.0[19]),
+        Step::End(w, status, None) => format!("end {} ({status})", w.0[19]),
+        Step::End(w, status, Some(cause)) => format!("end {} ({status}, {:?})", w.0[19], cause.code),
     }
 }
 

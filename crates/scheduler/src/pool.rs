@@ -37,6 +37,8 @@ pub(crate) struct Pool {
     clock: Clock,
     /// The time of the newest block. Ahead of our clock, it is the one that counts: deadlines are the chain's.
     chain_time: u64,
+    /// By how much it was ahead when that block was seen, in seconds: a development chain's time may be moved.
+    ahead: u64,
     tasks: BTreeMap<TaskId, Entry>,
     /// Open tasks by worker.
     parts: BTreeMap<Address, BTreeSet<TaskId>>,
@@ -95,6 +97,16 @@ impl Replicate {
         self.history.last().map_or(0, |c| c.date)
     }
 
+    /// Whether people know already of its vote on chain: it lacks ether for the reveal, or the vote is not its own and
+    /// another process of the wallet must reveal it.
+    fn shows_its_vote(&self) -> bool {
+        let attempt = self.history.iter().rev().take_while(|c| c.status != Status::Created);
+        match self.status() {
+            Status::OutOfGas => attempt.map(|c| c.status).any(|s| matches!(s, Status::Contributed | Status::Revealing)),
+            status => status == Status::CantContributeSinceContributionAlreadySet,
+        }
+    }
+
     /// When it was assigned last: a replicate that failed without a contribution may be assigned again.
     fn began(&self) -> u64 {
         let began = self.history.iter().rev().find(|c| c.status == Status::Created);
@@ -109,6 +121,7 @@ impl Pool {
             crew,
             clock,
             chain_time: 0,
+            ahead: 0,
             tasks: BTreeMap::new(),
             parts: BTreeMap::new(),
             waiting: Queue::default(),
@@ -133,12 +146,18 @@ impl Pool {
 
     /// Seconds since the epoch.
     pub(crate) fn now(&self) -> u64 {
-        self.clock.seconds().max(self.chain_time)
+        self.here().saturating_add(self.ahead).max(self.chain_time)
+    }
+
+    /// Seconds since the epoch on this machine's clock: what signs of life are measured by.
+    pub(crate) fn here(&self) -> u64 {
+        self.clock.seconds()
     }
 
     /// A block of this time was seen.
     pub(crate) fn saw_block(&mut self, timestamp: u64) {
         self.chain_time = self.chain_time.max(timestamp);
+        self.ahead = timestamp.saturating_sub(self.here());
     }
 
     /// Whether a worker was asked for its result and may still bring it.
@@ -266,9 +285,12 @@ impl Pool {
         let Some(entry) = self.tasks.get(&id) else { return };
         let mut missed = Vec::new();
         for vote in &entry.votes {
-            let known = entry.replicates.iter().find(|r| r.worker == vote.worker).map(Replicate::status);
+            let replicate = entry.replicates.iter().find(|r| r.worker == vote.worker);
+            let (known, shown) = (replicate.map(Replicate::status), replicate.is_some_and(Replicate::shows_its_vote));
             let reached = match vote.status {
-                ContributionStatus::Contributed if known.is_none_or(before_contributed) => Status::Contributed,
+                ContributionStatus::Contributed if known.is_none_or(before_contributed) && !shown => {
+                    Status::Contributed
+                }
                 ContributionStatus::Proved if known.is_none_or(before_revealed) => Status::Revealed,
                 _ => continue,
             };
@@ -432,6 +454,8 @@ impl Pool {
         let on_chain = entry.votes.iter().any(|v| v.worker == worker);
         match status {
             Contributed | Revealed | Completed | WorkerLost | ResultUploaded | Created | ResultUploadRequested => false,
+            CantContributeSinceContributionAlreadySet => known.is_some_and(|s| !s.is_final() && before_revealed(s)),
+            OutOfGas if on_chain => known.is_some_and(|s| matches!(s, Contributed | Revealing)),
             _ if on_chain => !before_contributed(status) && known.is_none_or(|s| !s.is_final()),
             _ => known.is_some_and(|s| !s.is_final()),
         }
@@ -470,11 +494,11 @@ impl Pool {
         if planted(Defect::SilentKept) {
             return vec![];
         }
-        let now = self.now();
+        let (now, here) = (self.now(), self.here());
         let mut touched = Vec::new();
-        for (worker, last) in self.crew.lost(now) {
+        for (worker, last) in self.crew.lost(here) {
             for task in self.assigned(worker) {
-                let evidence = format!("nothing heard for {} s", now - last);
+                let evidence = format!("nothing heard for {} s", here.saturating_sub(last));
                 self.record(task, worker, Status::WorkerLost, Some(Cause::new(CauseCode::WorkerLost, evidence)), now);
                 touched.push(task);
             }
@@ -642,3 +666,6 @@ fn before_revealed(status: Status) -> bool {
     use Status::*;
     before_contributed(status) || matches!(status, Contributed | Revealing | CantReveal | RevealFailed | RevealTimeout)
 }
+
+#[cfg(test)]
+mod tests;

@@ -415,7 +415,7 @@ impl Service {
             upload_token: self.config.upload_token.clone(),
         };
         let name = login.name.clone();
-        let admission = self.pool.crew.join(worker, login, welcome, self.pool.now());
+        let admission = self.pool.crew.join(worker, login, welcome, self.pool.here());
         let resumed = match &admission {
             Admission::In { welcome, .. } => welcome.resumed,
             Admission::Out(greeting) => {
@@ -478,8 +478,8 @@ impl Service {
                     self.pool.record(id, worker, status, Some(cause.clone()), now);
                     self.pool.tell(worker, ToWorker::Abort { task: id, cause });
                 }
-                Step::End(worker, status) => {
-                    self.pool.record(id, worker, status, None, now);
+                Step::End(worker, status, cause) => {
+                    self.pool.record(id, worker, status, cause, now);
                     self.pool.tell(worker, ToWorker::Complete { task: id });
                     let hub = self.hub.clone();
                     self.jobs.spawn(async move { Done::Score(worker, hub.score(worker).await) });

@@ -281,6 +281,13 @@ impl Replicate {
     }
 
     async fn contribute(&mut self, record: &Record, answer: &Answer) -> Result<Flow, Trouble> {
+        // What is short was said. Until there is ether for the reveal too, nothing is tried and nothing said again.
+        if record.status == Status::OutOfGas
+            && !record.contribution_out
+            && checks::gas_for_a_task(&self.context).await?.is_err()
+        {
+            return Ok(Flow::Pause(self.context.config.poll * 4));
+        }
         if !record.contribution_out {
             self.say(Status::CanContribute, None).await?;
             self.context.store.set_contribution_out(self.task, true)?;
@@ -309,13 +316,16 @@ impl Replicate {
             Err(SendError::Stopped { .. }) => Err(Trouble::Cancelled),
             Err(error) => {
                 self.context.store.set_contribution_out(self.task, false)?;
-                self.not_sent(error, Status::ContributeFailed).await
+                self.not_sent(error, Status::ContributeFailed, Status::Contributing).await
             }
         }
     }
 
     async fn reveal(&mut self, record: &Record, answer: &Answer) -> Result<Flow, Trouble> {
-        self.say(Status::Revealing, None).await?;
+        // What is short was said. The reveal is tried all the same: the stake depends on it.
+        if record.status != Status::OutOfGas {
+            self.say(Status::Revealing, None).await?;
+        }
         let call = IHub::revealCall { taskid: self.task.0, resultDigest: answer.digest.0 };
         let name = name("reveal", self.task, record.reveal_failures);
         match self.context.sender.send(&name, self.context.hub.address, &call).await {
@@ -329,18 +339,20 @@ impl Replicate {
                 self.context.store.reveal_failed(self.task)?;
                 Ok(Flow::Again)
             }
-            Err(error) => self.not_sent(error, Status::RevealFailed).await,
+            Err(error) => self.not_sent(error, Status::RevealFailed, record.status).await,
         }
     }
 
     /// Nothing went out: wait for what is missing, look again, and give up only where nothing is at stake.
-    async fn not_sent(&mut self, error: SendError, failed: Status) -> Result<Flow, Trouble> {
+    async fn not_sent(&mut self, error: SendError, failed: Status, known: Status) -> Result<Flow, Trouble> {
         let pause = self.context.config.poll * 2;
         match error {
             SendError::Stopped { .. } => Err(Trouble::Cancelled),
             SendError::Store(error) => Err(error.into()),
             SendError::OutOfGas { .. } => {
-                self.say(Status::OutOfGas, Some(Cause::new(CauseCode::OutOfGas, error.to_string()))).await?;
+                if known != Status::OutOfGas {
+                    self.say(Status::OutOfGas, Some(Cause::new(CauseCode::OutOfGas, error.to_string()))).await?;
+                }
                 Ok(Flow::Pause(pause * 2))
             }
             SendError::Refused { .. } | SendError::Chain { .. } | SendError::Failed { .. } | SendError::KeyInUse(_) => {

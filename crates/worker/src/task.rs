@@ -8,7 +8,7 @@ use crate::store::Record;
 use bourse_protocol::{
     Address,
     deal::{ChainTask, Contribution, ContributionStatus, TaskStatus},
-    ids::result_hash,
+    ids::{result_hash, result_seal},
     money::Nrlc,
     replicate::{Cause, CauseCode, Status},
 };
@@ -72,11 +72,7 @@ pub(crate) fn next(view: &View<'_>) -> Next {
         (TaskStatus::Unset | TaskStatus::Active, Contributed) => Next::Wait(Some(Status::Contributed)),
         // What was sent may still count if the task is reopened: first see how it ends.
         (TaskStatus::Revealing, Unset) if view.record.contribution_out => Next::Contribute,
-        (TaskStatus::Revealing, Unset) => end(
-            Status::AbortedOnConsensusReached,
-            CauseCode::ConsensusReached,
-            "the others agreed before this worker contributed",
-        ),
+        (TaskStatus::Revealing, Unset) => outrun(view),
         (TaskStatus::Revealing, Contributed) => before_reveal(view),
         (TaskStatus::Unset | TaskStatus::Active | TaskStatus::Revealing, Proved) => after_reveal(view),
     }
@@ -129,6 +125,15 @@ fn before_contribution(view: &View<'_>) -> Next {
     }
 }
 
+/// The others agreed first: who has its answer finds that the task takes none any more, who still computes is stopped.
+fn outrun(view: &View<'_>) -> Next {
+    let text = "the others agreed before this worker contributed";
+    match (&view.record.aborted, &view.record.answer) {
+        (None, Some(_)) => end(Status::CantContributeSinceTaskNotActive, CauseCode::TaskNotActive, text),
+        (Some(_), _) | (None, None) => end(Status::AbortedOnConsensusReached, CauseCode::ConsensusReached, text),
+    }
+}
+
 fn before_reveal(view: &View<'_>) -> Next {
     if view.contribution.result_hash != view.task.consensus {
         return Next::Watch(Cause::new(CauseCode::ConsensusReached, "the others agreed on another result"));
@@ -136,11 +141,21 @@ fn before_reveal(view: &View<'_>) -> Next {
     if view.now >= view.task.reveal_deadline {
         return unrevealed();
     }
+    if !seal_is_ours(view) {
+        let text = "this wallet's contribution carries a seal that this worker did not make: run one worker per wallet";
+        return end(Status::CantReveal, CauseCode::CannotReveal, text);
+    }
     if view.record.reveal_failures >= MAX_ATTEMPTS {
         let text = format!("{MAX_ATTEMPTS} reveals failed on chain");
         return end(Status::RevealFailed, CauseCode::TransactionRefused, text);
     }
     Next::Reveal
+}
+
+/// Whether the chain would take our digest: the contribution may have come from elsewhere, with the same result.
+fn seal_is_ours(view: &View<'_>) -> bool {
+    let seal = |digest| result_seal(view.worker, view.task.id, digest);
+    view.record.answer.as_ref().is_some_and(|answer| seal(answer.digest) == view.contribution.result_seal)
 }
 
 fn after_reveal(view: &View<'_>) -> Next {
@@ -164,10 +179,7 @@ fn closed(view: &View<'_>, contribution: ContributionStatus) -> Next {
             let text = "the others agreed on another result: the stake is lost";
             end(Status::AbortedOnConsensusReached, CauseCode::ConsensusReached, text)
         }
-        Unset if paid => {
-            let text = "the others agreed before this worker contributed";
-            end(Status::AbortedOnConsensusReached, CauseCode::ConsensusReached, text)
-        }
+        Unset if paid => outrun(view),
         Contributed | Unset => {
             let text = "the workers did not agree in time: the request was refunded";
             end(Status::AbortedOnContributionTimeout, CauseCode::ContributionTimeout, text)

@@ -74,7 +74,8 @@ fn contribution(status: ContributionStatus, digest: ResultDigest) -> Contributio
         ContributionStatus::Unset => B256::ZERO,
         _ => result_hash(id(), digest),
     };
-    Contribution { status, result_hash, result_seal: B256::ZERO, reward_weight: U256::ZERO }
+    let result_seal = result_seal(Address::ZERO, id(), digest);
+    Contribution { status, result_hash, result_seal, reward_weight: U256::ZERO }
 }
 
 fn decide(now: u64, record: &Record, task: &ChainTask, contribution: &Contribution) -> Next {
@@ -111,6 +112,10 @@ fn the_matrix_of_decisions_is_the_reviewed_one() {
     let votes = [
         ("no contribution", contribution(Unset, DIGEST)),
         ("contributed", contribution(Contributed, DIGEST)),
+        (
+            "contributed under another seal",
+            Contribution { result_seal: B256::repeat_byte(9), ..contribution(Contributed, DIGEST) },
+        ),
         ("revealed", contribution(Proved, DIGEST)),
         ("rejected", contribution(Rejected, DIGEST)),
     ];
@@ -182,6 +187,30 @@ fn a_contribution_of_another_life_is_left_alone() {
         assert_eq!(status, Status::CantContributeSinceContributionAlreadySet);
         assert_eq!(cause.code, CauseCode::ContributionAlreadySet);
     }
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_told_from_a_run_that_was_stopped() {
+    let (revealing, none) = (task(TaskStatus::Revealing), contribution(ContributionStatus::Unset, DIGEST));
+    let stopped = Record { aborted: aborted().aborted, ..computed() };
+    for (record, expected) in [
+        (computed(), (Status::CantContributeSinceTaskNotActive, CauseCode::TaskNotActive)),
+        (record(), (Status::AbortedOnConsensusReached, CauseCode::ConsensusReached)),
+        (stopped, (Status::AbortedOnConsensusReached, CauseCode::ConsensusReached)),
+    ] {
+        let Next::End(status, Some(cause)) = decide(10, &record, &revealing, &none) else { panic!("goes on") };
+        assert_eq!((status, cause.code), expected);
+    }
+}
+
+#[test]
+fn a_seal_that_is_not_ours_cannot_be_revealed() {
+    let vote = contribution(ContributionStatus::Contributed, DIGEST);
+    let copied = Contribution { result_seal: B256::repeat_byte(9), ..vote };
+    let Next::End(status, Some(cause)) = decide(10, &contributed(), &task(TaskStatus::Revealing), &copied) else {
+        panic!("goes on")
+    };
+    assert_eq!((status, cause.code), (Status::CantReveal, CauseCode::CannotReveal));
 }
 
 #[test]

@@ -1,0 +1,121 @@
+use super::*;
+use crate::{crew::Admission, link::Applicant, store::tests::deal};
+use bourse_protocol::{
+    B256,
+    link::{Backoff, Capabilities, LOST_SECONDS, VERSION, Welcome},
+};
+use std::{sync::Arc, sync::atomic::AtomicU64, time::Duration};
+
+const WORKER: Address = Address::with_last_byte(8);
+const TASK: TaskId = TaskId(B256::with_last_byte(7));
+
+fn pool(clock: &Clock) -> Pool {
+    Pool::new(Store::in_memory(), clock.clone(), Crew::of(None))
+}
+
+/// A worker whose last sign of life was at `alive`, computing the task.
+fn at_work(pool: &mut Pool, alive: u64) -> Admission {
+    let applicant = Applicant {
+        name: "w".into(),
+        capabilities: Capabilities { slots: 1, app_types: vec!["WASM".into()], ..Capabilities::default() },
+        version: VERSION,
+        resume: None,
+        connection: 1,
+        last_alive: Arc::new(AtomicU64::new(alive)),
+    };
+    let welcome = Welcome {
+        version: 0,
+        session: 0,
+        resumed: false,
+        received: 0,
+        reconnect: Backoff::default(),
+        gateway_url: String::new(),
+        upload_url: String::new(),
+        upload_token: String::new(),
+    };
+    let admission = pool.crew.join(WORKER, applicant, welcome, alive);
+    let task =
+        Remembered { task: TASK, deal: deal(), index: U256::ZERO, result: None, stages: vec![], replicates: vec![] };
+    pool.open(task, 10_000, Need::default());
+    for status in [Status::Created, Status::Computing] {
+        pool.record(TASK, WORKER, status, None, pool.now());
+    }
+    admission
+}
+
+fn contributed(pool: &Pool, status: ContributionStatus) -> Facts {
+    let task = ChainTask { status: TaskStatus::Active, ..pool.entry(TASK).unwrap().chain.clone() };
+    let vote = Vote { worker: WORKER, status, hash: B256::repeat_byte(1), weight: U256::from(2) };
+    Facts { task, votes: vec![vote] }
+}
+
+fn status(pool: &Pool) -> Status {
+    pool.view(TASK).unwrap().replicates[0].current_status
+}
+
+#[test]
+fn time_goes_on_between_the_blocks_of_a_chain_that_is_ahead() {
+    let clock = Clock::virtual_at(1_000);
+    let mut pool = pool(&clock);
+    pool.saw_block(1_500);
+    assert_eq!(pool.now(), 1_500);
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(pool.now(), 1_510, "what is to be tried again would wait for the next block");
+    pool.saw_block(1_008);
+    assert_eq!(pool.now(), 1_500, "never before a block that was seen");
+}
+
+#[test]
+fn a_chain_that_is_ahead_costs_no_worker_its_work() {
+    let clock = Clock::virtual_at(1_000);
+    let mut pool = pool(&clock);
+    let _connection = at_work(&mut pool, 1_000);
+    pool.saw_block(1_000 + 10 * LOST_SECONDS);
+    assert_eq!(pool.give_up_lost(), []);
+    clock.advance(Duration::from_secs(LOST_SECONDS));
+    assert_eq!(pool.give_up_lost(), [TASK]);
+    assert_eq!(status(&pool), Status::WorkerLost);
+}
+
+#[test]
+fn a_contribution_that_its_worker_did_not_make_is_shown_as_such_until_it_is_revealed() {
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    let _connection = at_work(&mut pool, 1_000);
+    let facts = contributed(&pool, ContributionStatus::Contributed);
+    pool.absorb(TASK, facts);
+    assert_eq!(status(&pool), Status::Contributed);
+    let report = |status| ToScheduler::Report { task: TASK, status, cause: None };
+    pool.hear(WORKER, report(Status::Computed));
+    assert_eq!(status(&pool), Status::Contributed);
+    let known = Status::CantContributeSinceContributionAlreadySet;
+    pool.hear(WORKER, report(known));
+    let facts = contributed(&pool, ContributionStatus::Contributed);
+    pool.absorb(TASK, facts);
+    assert_eq!(status(&pool), known);
+    let facts = contributed(&pool, ContributionStatus::Proved);
+    pool.absorb(TASK, facts);
+    assert_eq!(status(&pool), Status::Revealed);
+    pool.hear(WORKER, report(known));
+    assert_eq!(status(&pool), Status::Revealed);
+}
+
+#[test]
+fn ether_that_is_short_for_the_reveal_is_shown_until_it_is_there() {
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    let _connection = at_work(&mut pool, 1_000);
+    let report = |status| ToScheduler::Report { task: TASK, status, cause: None };
+    for (vote, said, shown) in [
+        (ContributionStatus::Contributed, Status::Contributing, Status::Contributed),
+        (ContributionStatus::Contributed, Status::Revealing, Status::Revealing),
+        (ContributionStatus::Contributed, Status::OutOfGas, Status::OutOfGas),
+        (ContributionStatus::Contributed, Status::OutOfGas, Status::OutOfGas),
+        (ContributionStatus::Proved, Status::OutOfGas, Status::Revealed),
+    ] {
+        let facts = contributed(&pool, vote);
+        pool.absorb(TASK, facts);
+        pool.hear(WORKER, report(said));
+        let facts = contributed(&pool, vote);
+        pool.absorb(TASK, facts);
+        assert_eq!(status(&pool), shown, "{vote:?}, and the worker says {said}");
+    }
+}
