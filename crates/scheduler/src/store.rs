@@ -53,7 +53,8 @@ pub(crate) struct Store {
 enum Note {
     Task(TaskId, Box<Deal>, U256),
     Cursor(Cursor),
-    Stage(TaskId, StageChange, bool),
+    Stage(TaskId, StageChange),
+    Ended(TaskId),
     Status(TaskId, Address, StatusChange),
     Result(TaskId, ResultLink),
 }
@@ -114,8 +115,13 @@ impl Store {
     }
 
     /// A task's new stage.
-    pub(crate) fn stage(&mut self, task: TaskId, change: StageChange, ended: bool) {
-        self.notes.push(Note::Stage(task, change, ended));
+    pub(crate) fn stage(&mut self, task: TaskId, change: StageChange) {
+        self.notes.push(Note::Stage(task, change));
+    }
+
+    /// That a task has ended for good.
+    pub(crate) fn ended(&mut self, task: TaskId) {
+        self.notes.push(Note::Ended(task));
     }
 
     /// A replicate's new status.
@@ -272,14 +278,17 @@ pub(crate) mod tests {
         let link = ResultLink::ipfs("/ipfs/x".into());
         store.result(task, worker, &link, change(Status::ResultUploaded));
         let stage = StageChange { date: 2, status: Stage::Running };
-        store.stage(task, stage.clone(), false);
+        store.stage(task, stage.clone());
         assert!(store.open_tasks().unwrap()[0].replicates.is_empty(), "nothing is written before the flush");
         store.flush().unwrap();
         let open = store.open_tasks().unwrap();
         assert_eq!(open.len(), 1);
         assert_eq!(open[0].replicates, [(worker, vec![change(Status::Created), change(Status::ResultUploaded)])]);
         assert_eq!((open[0].result.as_ref(), &open[0].stages[..]), (Some(&link), &[stage][..]));
-        store.stage(task, StageChange { date: 3, status: Stage::Completed }, true);
+        store.stage(task, StageChange { date: 3, status: Stage::Completed });
+        store.flush().unwrap();
+        assert_eq!(store.open_tasks().unwrap().len(), 1, "its end may go away with a block");
+        store.ended(task);
         store.flush().unwrap();
         assert!(store.open_tasks().unwrap().is_empty());
         assert_eq!(store.task(task).unwrap().unwrap().stages.len(), 2);
@@ -290,7 +299,7 @@ pub(crate) mod tests {
         let mut store = Store::in_memory();
         let task = TaskId(B256::with_last_byte(7));
         // There is no such task: the reference is refused.
-        store.stage(task, StageChange { date: 2, status: Stage::Running }, false);
+        store.stage(task, StageChange { date: 2, status: Stage::Running });
         assert!(store.flush().is_err() && store.has_notes());
         store.journal.write(|t| t.execute_batch("PRAGMA defer_foreign_keys = ON; INSERT INTO task (task, deal, idx) VALUES ('0x0000000000000000000000000000000000000000000000000000000000000007', '{}', '0')")).unwrap();
         store.flush().unwrap();

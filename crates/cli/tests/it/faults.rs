@@ -3,7 +3,7 @@
 use crate::{
     anvil::tool,
     crashes::Pool,
-    network::{self, Network, rpc, write_key},
+    network::{self, rpc, write_key},
     process::{Home, Process, ask, eventually},
 };
 use bourse_chain::{
@@ -11,7 +11,7 @@ use bourse_chain::{
     alloy::{primitives::B256, signers::SignerSync},
 };
 use bourse_protocol::{
-    Address, Bytes, U256,
+    Bytes, U256,
     abi::{IHub, IRlc},
     deal::{Deal, TaskStatus},
     ids::{DealId, OrderHash, TaskId},
@@ -98,7 +98,7 @@ impl Buyer {
         let domain = ask(self.hub.domain()).unwrap_or_else(|_| unreachable!("the domain is known by now"));
         let (one, price, trust) = (U256::from(1), Nrlc::rlc(PRICE).0, U256::from(trust));
         let salt = B256::from(*PrivateKeySigner::random().to_bytes());
-        let (app, dataset) = (self.template.app.pointer, self.template.dataset.unwrap().pointer);
+        let (app, dataset) = (self.template.app.pointer, self.template.dataset.as_ref().unwrap().pointer);
         let apporder = AppOrder { app, volume: one, salt, ..Default::default() };
         let apporder = AppOrder { sign: self.sign(&self.author, apporder.hash(&domain)), ..apporder };
         let data = DatasetOrder { dataset, volume: one, salt, ..Default::default() };
