@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{asset, chain_command, demo, network_file, role_commands, run, task, up};
+use crate::{asset, bench, chain_command, demo, network_file, role_commands, run, task, up};
 use bourse_chain::GasPolicy;
 use bourse_protocol::Address;
 use bourse_worker::wasm::Limits;
@@ -44,6 +44,9 @@ pub(crate) enum Command {
     Scheduler(role_commands::SchedulerArguments),
     /// Run a worker as a process of its own.
     Worker(role_commands::WorkerArguments),
+    /// Measure what the parts can bear on this machine.
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 impl Command {
@@ -59,6 +62,7 @@ impl Command {
             Self::Chain(command) => chain_command::execute(command).await,
             Self::Scheduler(arguments) => role_commands::scheduler(arguments).await,
             Self::Worker(arguments) => role_commands::worker(arguments).await,
+            Self::Bench(command) => bench::execute(command).await,
         }
     }
 }

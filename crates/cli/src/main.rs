@@ -5,6 +5,7 @@
 mod args;
 mod asset;
 mod assets;
+mod bench;
 mod buy;
 mod chain_command;
 mod chain_status;

@@ -89,6 +89,7 @@ alloy_sol_types::sol! {
         function verifyPresignatureOrSignature(address account, bytes32 hash, bytes signature) external view returns (bool);
 
         function initialize(bytes32 dealid, uint256 idx) external returns (bytes32);
+        function initializeArray(bytes32[] dealids, uint256[] idxs) external returns (bool);
         function contribute(bytes32 taskid, bytes32 resultHash, bytes32 resultSeal, address enclaveChallenge, bytes enclaveSign, bytes authorizationSign) external;
         function contributeAndFinalize(bytes32 taskid, bytes32 resultDigest, bytes results, bytes resultsCallback, address enclaveChallenge, bytes enclaveSign, bytes authorizationSign) external;
         function reveal(bytes32 taskid, bytes32 resultDigest) external;

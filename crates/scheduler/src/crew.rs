@@ -323,11 +323,16 @@ impl Crew {
         !self.idle.is_empty()
     }
 
+    /// A worker of an earlier life of this scheduler: it has as much time to come back as one that falls silent now.
+    pub(crate) fn remember(&mut self, worker: Address, now: u64) {
+        let remembered = || Worker { last_alive: now, ..Worker::new(Capabilities::default()) };
+        self.workers.entry(worker).or_insert_with(remembered);
+    }
+
     /// A worker has one more or one less replicate that it may contribute to.
     pub(crate) fn load(&mut self, worker: Address, more: bool) {
         self.turn += 1;
         let turn = self.turn;
-        self.workers.entry(worker).or_insert_with(|| Worker::new(Capabilities::default()));
         self.change(worker, |w| match more {
             true => w.load += 1,
             false => (w.load, w.turn) = (w.load.saturating_sub(1), turn),

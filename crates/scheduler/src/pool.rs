@@ -196,8 +196,10 @@ impl Pool {
             result: task.result,
             stages: task.stages,
         };
+        let now = self.now();
         for replicate in &entry.replicates {
             self.parts.entry(replicate.worker).or_default().insert(task.task);
+            self.crew.remember(replicate.worker, now);
             if replicate.status().may_still_contribute() {
                 self.crew.load(replicate.worker, true);
                 self.waiting.running(entry.deal.requester, true);

@@ -51,6 +51,18 @@ impl Clock {
         }
     }
 
+    /// Microseconds since the epoch, for measurements; a virtual clock knows milliseconds only.
+    pub fn micros(&self) -> u64 {
+        match self {
+            #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+            Self::Wall => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+            }
+            Self::Virtual(_) | Self::Runtime(..) => self.millis().saturating_mul(1000),
+        }
+    }
+
     /// Whole seconds since the epoch: the chain's unit.
     pub fn seconds(&self) -> u64 {
         self.millis() / 1000

@@ -22,7 +22,7 @@ mod task;
 mod upload;
 pub mod wasm;
 
-pub use link::Dial;
+pub use link::{Dial, Identity, NotLoggedIn, Socket, WebSocket, log_in};
 pub use machine::StandIn;
 pub use service::{SCHEMA, Service};
 

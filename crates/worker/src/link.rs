@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-pub(crate) use websocket::{WebSocket, address};
+pub use websocket::{Socket, WebSocket};
 
 /// Each step of connecting and logging in, and each message sent, must end within this time.
 const STEP: Duration = Duration::from_secs(10);
@@ -45,13 +45,38 @@ pub trait Dial: Send + 'static {
 }
 
 /// Who logs in, and where.
-pub(crate) struct Identity {
-    pub(crate) chain_id: u64,
-    pub(crate) hub: Address,
-    pub(crate) workerpool: Address,
-    pub(crate) name: String,
-    pub(crate) key: PrivateKeySigner,
-    pub(crate) capabilities: Capabilities,
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The chain of the hub.
+    pub chain_id: u64,
+    /// The hub.
+    pub hub: Address,
+    /// The pool. Its scheduler must say that it is the one.
+    pub workerpool: Address,
+    /// A name for people.
+    pub name: String,
+    /// The worker's wallet.
+    pub key: PrivateKeySigner,
+    /// What the machine can do.
+    pub capabilities: Capabilities,
+}
+
+/// A login that did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct NotLoggedIn {
+    /// Why, in words.
+    pub reason: String,
+    /// When the scheduler wants to see this worker again, in seconds; 0 if it did not say.
+    pub retry_seconds: u64,
+}
+
+/// Connects and logs in, to a new session: the beginning of a link with no worker behind it, such as those of a bench.
+pub async fn log_in<D: Dial>(network: &mut D, identity: &Identity) -> Result<(D::Wire, Welcome), NotLoggedIn> {
+    Box::pin(open(network, identity, None)).await.map_err(|lost| {
+        let source = std::error::Error::source(&lost).map(|source| format!(": {source}")).unwrap_or_default();
+        NotLoggedIn { reason: format!("{lost}{source}"), retry_seconds: lost.retry_seconds() }
+    })
 }
 
 /// The loop that keeps the worker connected.

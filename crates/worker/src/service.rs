@@ -3,7 +3,7 @@
 use crate::{
     Config, Error, checks,
     context::Context,
-    link::{self, Dial, Identity, Link, WebSocket},
+    link::{self, Dial, Identity, Link},
     machine::{self, Machine, Sandbox, StandIn},
     replicate::Replicate,
     store::{self, Record, Store},
@@ -59,7 +59,7 @@ impl Service {
     /// Opens the worker's folder and checks that it can work: the chain answers, the pool exists, there is a deposit,
     /// there is ether for gas. Replicates that an earlier life left open go on when it runs.
     pub async fn open(config: Config, key: PrivateKeySigner, hub: Hub, engine: wasm::Engine) -> Result<Self, Error> {
-        link::address(&config.scheduler_url)?;
+        link::WebSocket::to(&config.scheduler_url)?;
         let journal = Journal::open(&config.dir.join("worker.db"), SCHEMA)?;
         Self::assemble(config, key, hub, journal, |config, open| {
             Ok(Machine::Sandbox(Box::new(Sandbox::open(config, engine, open)?)))
@@ -119,8 +119,8 @@ impl Service {
     /// Works until `shutdown`, or until the worker's own store fails. Replicates that are open then go on at the next start.
     /// With `drain` it takes no new work, finishes what it has, and ends.
     pub async fn run(self, drain: CancellationToken, shutdown: CancellationToken) -> Result<(), Error> {
-        let url = link::address(&self.context.config.scheduler_url)?;
-        self.run_over(WebSocket { url }, drain, shutdown).await
+        let network = link::WebSocket::to(&self.context.config.scheduler_url)?;
+        self.run_over(network, drain, shutdown).await
     }
 
     /// The same over another network.

@@ -4,6 +4,7 @@
 
 mod anvil;
 mod apps;
+mod bench;
 mod chain_status;
 mod crashes;
 mod demo;

@@ -166,3 +166,12 @@ fn the_idle_hear_why_there_is_nothing_for_them() {
     });
     assert!(reasons[0].contains("no task waits") && reasons[1].contains("graphics processor"), "{reasons:?}");
 }
+
+#[test]
+fn after_a_restart_workers_have_as_long_to_come_back_as_after_a_silence() {
+    let mut crew = Crew::default();
+    crew.remember(who(1), 100);
+    crew.load(who(1), true);
+    assert!(crew.lost(100 + LOST_SECONDS - 1).is_empty(), "nobody could have been heard before the start");
+    assert_eq!(crew.lost(100 + LOST_SECONDS), [(who(1), 100)]);
+}

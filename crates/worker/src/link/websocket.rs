@@ -13,7 +13,7 @@ use tokio_tungstenite::{
 use url::Url;
 
 /// The WebSocket address of a scheduler given as `ws://host:port` (or `http://…`).
-pub(crate) fn address(scheduler_url: &str) -> Result<Url, Error> {
+fn address(scheduler_url: &str) -> Result<Url, Error> {
     let bad = || Error::SchedulerUrl { url: scheduler_url.into() };
     let text = match scheduler_url.strip_prefix("http://") {
         Some(rest) => format!("ws://{rest}"),
@@ -28,8 +28,16 @@ pub(crate) fn address(scheduler_url: &str) -> Result<Url, Error> {
 }
 
 /// Connects to one scheduler.
-pub(crate) struct WebSocket {
-    pub(crate) url: Url,
+#[derive(Clone, Debug)]
+pub struct WebSocket {
+    url: Url,
+}
+
+impl WebSocket {
+    /// To the scheduler at `ws://host:port` (or `http://…`).
+    pub fn to(scheduler_url: &str) -> Result<Self, Error> {
+        Ok(Self { url: address(scheduler_url)? })
+    }
 }
 
 impl Dial for WebSocket {
@@ -46,7 +54,8 @@ impl Dial for WebSocket {
 }
 
 /// A connection.
-pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+#[derive(Debug)]
+pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Wire for Socket {
     async fn send(&mut self, text: String) -> Result<(), Broken> {

@@ -1,0 +1,129 @@
+//! What a bench stands on: the embedded chain with the contracts, an app, a pool, and a requester who buys bags of tasks.
+//!
+//! Everything is free of charge: the bench is about the scheduler, and nobody has to hold RLC for it.
+
+use crate::{keyring::Keyring, publish, services};
+use bourse_chain::{
+    Client, GasPolicy, Hub, Sender,
+    alloy::{primitives::keccak256, rpc::client::RpcClient},
+    deploy::{self, Deployment},
+    sender,
+};
+use bourse_devchain as devchain;
+use bourse_protocol::{
+    Address, B256, U256,
+    abi::IHub,
+    ids::{DealId, TaskId},
+    ipfs::Cid,
+    orders::{AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder},
+};
+use bourse_service::{CancellationToken, journal::Journal};
+use std::path::PathBuf;
+use tokio::task::JoinSet;
+
+/// Tasks that one transaction opens: what fits into a block.
+const OPENED_AT_ONCE: u64 = 150;
+
+/// A chain with a pool on it.
+pub(crate) struct Ground {
+    pub(crate) chain: devchain::Chain,
+    pub(crate) hub: Hub,
+    pub(crate) deployment: Deployment,
+    pub(crate) workerpool: Address,
+    pub(crate) keyring: Keyring,
+    app: Address,
+    requester: Sender,
+    bought: u64,
+    _lanes: JoinSet<()>,
+}
+
+/// A bag of tasks that was bought.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bag {
+    pub(crate) deal: DealId,
+    pub(crate) size: u64,
+}
+
+impl Bag {
+    /// Its tasks.
+    pub(crate) fn tasks(self) -> impl Iterator<Item = TaskId> {
+        (0..self.size).map(move |n| TaskId::of(self.deal, U256::from(n)))
+    }
+}
+
+impl Ground {
+    /// A new chain, in `folder` or in memory.
+    pub(crate) async fn open(folder: Option<PathBuf>) -> eyre::Result<Self> {
+        let keyring = Keyring::test(0);
+        let chain = services::open_chain(folder, &services::Embedded::default(), &keyring)?;
+        let client = Client::in_process(chain.rpc_client());
+        let mut lanes = JoinSet::new();
+        let mut senders = Vec::new();
+        for key in [&keyring.admin, &keyring.workerpool_owner, &keyring.requester] {
+            let journal = Journal::in_memory(&[sender::SCHEMA])?;
+            let (sender, lane) = Sender::open(client.clone(), key.clone(), journal, GasPolicy::default()).await?;
+            lanes.spawn(lane.run(CancellationToken::new()));
+            senders.push(sender);
+        }
+        let [admin, owner, requester] = <[Sender; 3]>::try_from(senders).expect("three keys give three senders");
+        let deployment = deploy::deploy(&client, &admin, deploy::Options::default(), |_| ()).await?;
+        let hub = Hub::new(client, deployment.hub);
+        let content = b"the app of a bench is never run";
+        let asset = publish::Asset { name: "bench".into(), cid: Cid::of(content), checksum: publish::sha256(content) };
+        let app = publish::app(&hub, &deployment, &admin, asset).await?;
+        let workerpool = publish::workerpool(&hub, &deployment, &owner, "bench").await?;
+        Ok(Self { chain, hub, deployment, workerpool, keyring, app, requester, bought: 0, _lanes: lanes })
+    }
+
+    /// The same pool, seen through another way to the chain.
+    pub(crate) fn hub_over(&self, rpc: RpcClient) -> Hub {
+        Hub::new(Client::in_process(rpc), self.hub.address)
+    }
+
+    /// Buys a bag of tasks that one worker each is enough for, with one transaction.
+    pub(crate) async fn buy(&mut self, size: u64) -> eyre::Result<Bag> {
+        self.bought += 1;
+        let salt = keccak256(self.bought.to_be_bytes());
+        let (call, deal) = self.orders(size, salt).await?;
+        self.requester.send(&format!("bench:{salt}"), self.hub.address, &call).await?;
+        Ok(Bag { deal, size })
+    }
+
+    async fn orders(&self, size: u64, salt: B256) -> eyre::Result<(IHub::matchOrdersCall, DealId)> {
+        let (domain, keys) = (self.hub.domain().await?, &self.keyring);
+        let (volume, trust) = (U256::from(size), U256::from(1));
+        let app = AppOrder { app: self.app, volume, salt, ..Default::default() };
+        let app = publish::sign(app, &keys.admin, &domain);
+        let pool = WorkerpoolOrder { workerpool: self.workerpool, volume, trust, salt, ..Default::default() };
+        let pool = publish::sign(pool, &keys.workerpool_owner, &domain);
+        let request = RequestOrder {
+            app: self.app,
+            workerpool: self.workerpool,
+            requester: keys.requester.address(),
+            volume,
+            trust,
+            salt,
+            ..Default::default()
+        };
+        let request = publish::sign(request, &keys.requester, &domain);
+        let deal = DealId::of(request.hash(&domain), U256::ZERO);
+        let call = IHub::matchOrdersCall {
+            app: (&app).into(),
+            dataset: (&DatasetOrder::default()).into(),
+            workerpool: (&pool).into(),
+            request: (&request).into(),
+        };
+        Ok((call, deal))
+    }
+
+    /// Opens all tasks of a bag, as anybody may: usually the scheduler does, one by one.
+    pub(crate) async fn open_tasks(&self, bag: Bag) -> eyre::Result<()> {
+        for first in (0..bag.size).step_by(OPENED_AT_ONCE as usize) {
+            let idxs: Vec<U256> = (first..bag.size.min(first + OPENED_AT_ONCE)).map(U256::from).collect();
+            let dealids = vec![bag.deal.0; idxs.len()];
+            let call = IHub::initializeArrayCall { dealids, idxs };
+            self.requester.send(&format!("open:{}:{first}", bag.deal), self.hub.address, &call).await?;
+        }
+        Ok(())
+    }
+}
