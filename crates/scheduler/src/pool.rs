@@ -28,6 +28,8 @@ use tracing::info;
 const UPLOAD_LEASE: u64 = 60;
 /// A worker that failed at a task without a contribution may be given the same task again after this time, in seconds.
 const AGAIN: u64 = 30;
+/// Blocks above the end of a task after which it is taken off the table: as long as a sender watches its transactions.
+const BURIED: u64 = 64;
 /// Waiting tasks that one free slot is offered to.
 const OFFERS: usize = 64;
 
@@ -48,7 +50,7 @@ pub(crate) struct Pool {
     outgoing: Vec<(Address, ToWorker)>,
 }
 
-/// An open task.
+/// An open task, or one whose end may still go away with its block.
 pub(crate) struct Entry {
     pub(crate) deal: Deal,
     pub(crate) index: U256,
@@ -60,6 +62,8 @@ pub(crate) struct Entry {
     replicates: Vec<Replicate>,
     result: Option<ResultLink>,
     stages: Vec<StageChange>,
+    /// The block at which it was first seen to have ended.
+    ended: Option<u64>,
 }
 
 struct Replicate {
@@ -73,6 +77,8 @@ struct Replicate {
 pub(crate) struct Facts {
     pub(crate) task: ChainTask,
     pub(crate) votes: Vec<Vote>,
+    /// The block at which this was read.
+    pub(crate) block: u64,
 }
 
 /// What a worker's message means for the pool.
@@ -195,6 +201,7 @@ impl Pool {
             replicates: task.replicates.into_iter().map(replicate).collect(),
             result: task.result,
             stages: task.stages,
+            ended: None,
         };
         let now = self.now();
         for replicate in &entry.replicates {
@@ -212,8 +219,25 @@ impl Pool {
         self.tasks.get(&task)
     }
 
-    pub(crate) fn open_tasks(&self) -> BTreeSet<TaskId> {
+    /// Everything on the table.
+    pub(crate) fn all_tasks(&self) -> BTreeSet<TaskId> {
         self.tasks.keys().copied().collect()
+    }
+
+    /// Tasks that have not ended, as far as is known.
+    pub(crate) fn open_tasks(&self) -> BTreeSet<TaskId> {
+        self.tasks.iter().filter(|(_, e)| e.ended.is_none()).map(|(id, _)| *id).collect()
+    }
+
+    /// Tasks that ended so long before this block that they can be looked at for the last time.
+    pub(crate) fn buried(&self, block: u64) -> Vec<TaskId> {
+        let buried = |e: &Entry| e.ended.is_some_and(|ended| ended + BURIED <= block);
+        self.tasks.iter().filter(|(_, e)| buried(e)).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether a task had ended so long before a block that its end stays.
+    pub(crate) fn is_buried(&self, id: TaskId, block: u64) -> bool {
+        self.tasks.get(&id).is_some_and(|e| e.ended.is_some_and(|ended| ended + BURIED <= block))
     }
 
     /// Tasks of which a deadline lies between two moments.
@@ -229,7 +253,7 @@ impl Pool {
             [c.contribution_deadline, c.reveal_deadline, c.final_deadline].into_iter().any(passes)
                 || e.replicates.iter().any(lease)
         };
-        self.tasks.iter().filter(|(_, e)| due(e)).map(|(id, _)| *id).collect()
+        self.tasks.iter().filter(|(_, e)| e.ended.is_none() && due(e)).map(|(id, _)| *id).collect()
     }
 
     /// Takes in what the chain says, and says what to do.
@@ -242,6 +266,10 @@ impl Pool {
             (entry.chain.contribution_deadline, entry.chain.final_deadline) = deadlines;
         }
         entry.votes = facts.votes;
+        entry.ended = match entry.chain.status {
+            TaskStatus::Completed | TaskStatus::Failed => entry.ended.or(Some(facts.block)),
+            TaskStatus::Unset | TaskStatus::Active | TaskStatus::Revealing => None,
+        };
         self.catch_up(id, now);
         self.expire(id, now);
         self.steps(id)
@@ -278,7 +306,7 @@ impl Pool {
         }
         info!(task = %id, %stage, "task");
         let change = StageChange { date: now, status: stage };
-        self.store.stage(id, change.clone(), matches!(stage, Stage::Completed | Stage::Failed));
+        self.store.stage(id, change.clone());
         entry.stages.push(change);
     }
 
@@ -411,7 +439,11 @@ impl Pool {
         self.part_of(worker).into_iter().filter(theirs).collect()
     }
 
-    /// Open tasks that a worker takes part in, in whatever state.
+    fn is_open(&self, id: TaskId) -> bool {
+        self.tasks.get(&id).is_some_and(|e| e.ended.is_none())
+    }
+
+    /// Tasks on the table that a worker takes part in, in whatever state.
     pub(crate) fn part_of(&self, worker: Address) -> Vec<TaskId> {
         self.parts.get(&worker).map(|tasks| tasks.iter().copied().collect()).unwrap_or_default()
     }
@@ -477,6 +509,7 @@ impl Pool {
     /// Takes an ended task off the table.
     pub(crate) fn close(&mut self, id: TaskId) {
         let Some(entry) = self.tasks.remove(&id) else { return };
+        self.store.ended(id);
         self.waiting.remove(entry.deal.requester, id);
         for replicate in &entry.replicates {
             let tasks = self.parts.entry(replicate.worker).or_default();
@@ -580,7 +613,7 @@ impl Pool {
             connected,
             last_alive,
             capabilities: w.capabilities.clone(),
-            tasks: self.part_of(address),
+            tasks: self.part_of(address).into_iter().filter(|id| self.is_open(*id)).collect(),
         };
         self.crew.all().map(view).collect()
     }

@@ -301,8 +301,12 @@ impl Service {
             Done::Opened(tasks, news) => self.opened(tasks, news)?,
             Done::Facts(id, Ok(facts)) => {
                 self.reading.remove(&id);
+                let block = facts.block;
                 let steps = self.pool.absorb(id, facts);
                 self.perform(id, steps);
+                if self.pool.is_buried(id, block) {
+                    self.pool.close(id);
+                }
             }
             Done::Facts(id, Err(error)) => {
                 self.reading.remove(&id);
@@ -329,8 +333,9 @@ impl Service {
         if planted(Defect::CursorFirst) {
             self.pool.store.advance(&news.cursor, &[]);
         }
-        if news.reorg {
-            self.dirty.extend(self.pool.open_tasks());
+        match news.reorg {
+            true => self.dirty.extend(self.pool.all_tasks()),
+            false => self.dirty.extend(self.pool.buried(news.head.number)),
         }
         let mut deals = Vec::new();
         for log in &news.logs {
@@ -447,7 +452,6 @@ impl Service {
 
     fn perform(&mut self, id: TaskId, steps: Vec<Step>) {
         let now = self.pool.now();
-        let ended = self.pool.entry(id).is_some_and(|_| steps.iter().all(|s| matches!(s, Step::End(..))));
         if !steps.contains(&Step::AddWorker) {
             self.pool.wait_no_more(id);
         }
@@ -485,11 +489,6 @@ impl Service {
                     self.jobs.spawn(async move { Done::Score(worker, hub.score(worker).await) });
                 }
             }
-        }
-        let over =
-            self.pool.view(id).is_some_and(|v| matches!(v.chain_status, TaskStatus::Completed | TaskStatus::Failed));
-        if ended && over {
-            self.pool.close(id);
         }
     }
 
@@ -643,7 +642,8 @@ async fn send(
 /// Everything about a task that a decision rests on.
 async fn facts(hub: &Hub, id: TaskId) -> Result<Facts, bourse_chain::Error> {
     // All of it at one block: a decision never mixes two.
-    let hub = hub.at(hub.client.head().await?);
+    let head = hub.client.head().await?;
+    let hub = hub.at(head);
     let task = hub.task(id).await?;
     let mut votes = Vec::with_capacity(task.contributors.len());
     for worker in &task.contributors {
@@ -653,7 +653,7 @@ async fn facts(hub: &Hub, id: TaskId) -> Result<Facts, bourse_chain::Error> {
         let weight = consensus::weight(hub.score(*worker).await?).clamp(least, greatest);
         votes.push(Vote { worker: *worker, status: contribution.status, hash: contribution.result_hash, weight });
     }
-    Ok(Facts { task, votes })
+    Ok(Facts { task, votes, block: head.number })
 }
 
 /// The tasks of deals, with what is needed to work on them.

@@ -183,11 +183,10 @@ impl Note {
             Self::Cursor(cursor) => {
                 run("INSERT OR REPLACE INTO cursor (id, cursor) VALUES (0, ?1)", params![write(cursor)])
             }
-            Self::Stage(task, change, ended) => {
-                let task = task.to_string();
-                run("INSERT INTO stage (task, change) VALUES (?1, ?2)", params![task, write(change)])?;
-                run("UPDATE task SET ended = ?2 WHERE task = ?1", params![task, ended])
+            Self::Stage(task, change) => {
+                run("INSERT INTO stage (task, change) VALUES (?1, ?2)", params![task.to_string(), write(change)])
             }
+            Self::Ended(task) => run("UPDATE task SET ended = 1 WHERE task = ?1", params![task.to_string()]),
             Self::Status(task, worker, change) => run(
                 "INSERT INTO replicate (task, worker, change) VALUES (?1, ?2, ?3)",
                 params![task.to_string(), worker.to_string(), write(change)],

@@ -46,7 +46,7 @@ fn at_work(pool: &mut Pool, alive: u64) -> Admission {
 fn contributed(pool: &Pool, status: ContributionStatus) -> Facts {
     let task = ChainTask { status: TaskStatus::Active, ..pool.entry(TASK).unwrap().chain.clone() };
     let vote = Vote { worker: WORKER, status, hash: B256::repeat_byte(1), weight: U256::from(2) };
-    Facts { task, votes: vec![vote] }
+    Facts { task, votes: vec![vote], block: 1 }
 }
 
 fn status(pool: &Pool) -> Status {
@@ -118,4 +118,27 @@ fn ether_that_is_short_for_the_reveal_is_shown_until_it_is_there() {
         pool.absorb(TASK, facts);
         assert_eq!(status(&pool), shown, "{vote:?}, and the worker says {said}");
     }
+}
+
+#[test]
+fn an_end_that_goes_away_with_its_block_is_none_and_one_that_is_buried_is() {
+    let clock = Clock::virtual_at(1_000);
+    let mut pool = pool(&clock);
+    let _connection = at_work(&mut pool, 1_000);
+    let seen = |pool: &Pool, status, block| {
+        let task = ChainTask { status, ..pool.entry(TASK).unwrap().chain.clone() };
+        Facts { task, votes: vec![], block }
+    };
+    let completed = seen(&pool, TaskStatus::Completed, 10);
+    pool.absorb(TASK, completed);
+    assert!(pool.open_tasks().is_empty() && pool.all_tasks().contains(&TASK), "looked at again after a reorg");
+    let undone = seen(&pool, TaskStatus::Revealing, 11);
+    pool.absorb(TASK, undone);
+    assert!(pool.open_tasks().contains(&TASK));
+    let again = seen(&pool, TaskStatus::Completed, 20);
+    pool.absorb(TASK, again);
+    assert_eq!((pool.buried(20 + BURIED - 1), pool.buried(20 + BURIED)), (vec![], vec![TASK]));
+    pool.flush().unwrap();
+    pool.close(TASK);
+    assert!(pool.all_tasks().is_empty());
 }
