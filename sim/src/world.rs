@@ -243,9 +243,15 @@ impl World {
             let market = self.market.clone();
             let mut claim = JoinSet::new();
             claim.spawn(async move { market.claim(task).await });
-            while claim.try_join_next().is_none() {
-                sleep(Duration::from_secs(self.plan.block)).await;
+            let claimed = loop {
+                match claim.try_join_next() {
+                    Some(claimed) => break claimed,
+                    None => sleep(Duration::from_secs(self.plan.block)).await,
+                }
                 self.earth.ground.rpc("evm_mine", json!([]));
+            };
+            if let Ok(Err(error)) = claimed {
+                tracing::warn!(%error, "a third party cannot claim");
             }
         }
         self.judge.look(&self.earth).await;

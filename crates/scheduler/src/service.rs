@@ -70,6 +70,8 @@ pub struct Service {
     reading: BTreeSet<TaskId>,
     /// Transactions and checks under way or to be retried: not before the given second.
     waiting: BTreeMap<String, u64>,
+    /// Transactions that were mined and failed, and how often: the next try is another transaction.
+    failed: BTreeMap<TaskId, BTreeMap<String, u32>>,
     /// The disk is full: said once.
     full: bool,
     following: bool,
@@ -137,6 +139,7 @@ impl Service {
             dirty: BTreeSet::new(),
             reading: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            failed: BTreeMap::new(),
             full: false,
             following: false,
             looked_at: config.clock.seconds(),
@@ -306,6 +309,7 @@ impl Service {
                 self.perform(id, steps);
                 if self.pool.is_buried(id, block) {
                     self.pool.close(id);
+                    self.failed.remove(&id);
                 }
             }
             Done::Facts(id, Err(error)) => {
@@ -315,6 +319,9 @@ impl Service {
             }
             Done::Sent(id, name, result) => {
                 if let Err(error) = result {
+                    if matches!(error, SendError::Failed { .. }) {
+                        *self.failed.entry(id).or_default().entry(name.clone()).or_default() += 1;
+                    }
                     warn!(task = %id, %error, "transaction");
                 }
                 self.waiting.insert(name, self.pool.now() + RETRY);
@@ -524,9 +531,14 @@ impl Service {
             return;
         }
         self.waiting.insert(name.clone(), u64::MAX);
+        // What was mined and failed has its outcome for good, though the chain may take the same call now.
+        let transaction = match self.failed.get(&id).and_then(|of| of.get(&name)) {
+            Some(failures) => format!("{name}:again-{failures}"),
+            None => name.clone(),
+        };
         let (sender, hub, deal, index) = (self.sender.clone(), self.hub.clone(), entry.deal.id, entry.index);
         self.jobs.spawn(async move {
-            let result = send(&sender, &hub, &name, (deal, index, id), tx).await;
+            let result = send(&sender, &hub, &transaction, (deal, index, id), tx).await;
             Done::Sent(id, name, result)
         });
     }

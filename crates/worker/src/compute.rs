@@ -221,10 +221,10 @@ impl Run<'_> {
 
     /// Tries until it is there, or will not come, or comes too late to be of use.
     async fn fetch(&self, sandbox: &Sandbox, need: &Need, target: &std::path::Path) -> Result<(), Trouble> {
-        let mut services = self.context.services.clone();
+        let services = self.context.services.clone();
         let (began, mut pause) = (Instant::now(), Duration::from_millis(500));
         loop {
-            let gateway = services.borrow_and_update().as_ref().map(|s| s.gateway_url.clone());
+            let gateway = services.latest().map(|s| s.gateway_url);
             let error = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Err(Trouble::Cancelled),
@@ -249,7 +249,7 @@ impl Run<'_> {
             tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Err(Trouble::Cancelled),
-                _ = services.changed(), if gateway.is_none() => {}
+                _ = services.read(), if gateway.is_none() => {}
                 () = tokio::time::sleep(pause) => {}
             }
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -9,8 +9,12 @@ use bourse_protocol::{
     link::ToScheduler,
     replicate::{Cause, CauseCode, Status},
 };
-use std::{io, path::Path};
-use tokio::sync::{mpsc, watch};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::{Notify, mpsc};
 
 /// What the scheduler said at login: where to read, where to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +27,37 @@ pub(crate) struct Services {
     pub(crate) upload_token: String,
 }
 
+/// Where the link writes what the scheduler said at its latest login, and replicates read it. Readers that wait are woken in
+/// the order in which they came, which a watch channel does not promise.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    services: Mutex<Option<Services>>,
+    written: Notify,
+}
+
+impl Board {
+    pub(crate) fn write(&self, services: Services) {
+        *self.services.lock().unwrap_or_else(PoisonError::into_inner) = Some(services);
+        self.written.notify_waiters();
+    }
+
+    /// What was written last, if anything.
+    pub(crate) fn latest(&self) -> Option<Services> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The same; waits for the first.
+    pub(crate) async fn read(&self) -> Services {
+        loop {
+            let written = self.written.notified();
+            match self.latest() {
+                Some(services) => return services,
+                None => written.await,
+            }
+        }
+    }
+}
+
 /// What every replicate shares.
 pub(crate) struct Context {
     pub(crate) config: Config,
@@ -33,7 +68,7 @@ pub(crate) struct Context {
     pub(crate) machine: Machine,
     pub(crate) reports: mpsc::Sender<ToScheduler>,
     /// Nothing before the first login.
-    pub(crate) services: watch::Receiver<Option<Services>>,
+    pub(crate) services: Arc<Board>,
 }
 
 /// Why a step did not get where it wanted.

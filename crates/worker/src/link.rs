@@ -6,7 +6,11 @@
 
 mod websocket;
 
-use crate::{Error, context::Services, store::Store};
+use crate::{
+    Error,
+    context::{Board, Services},
+    store::Store,
+};
 use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync};
 use bourse_protocol::{
     Address, B256,
@@ -18,9 +22,9 @@ use bourse_protocol::{
 };
 use bourse_service::wire::{Broken, Wire};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{collections::BTreeSet, future::Future, time::Duration};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::mpsc,
     time::{Instant, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -88,7 +92,7 @@ pub(crate) struct Link {
     /// Messages for the worker.
     inbox: mpsc::Sender<ToWorker>,
     /// What the latest login brought.
-    services: watch::Sender<Option<Services>>,
+    services: Arc<Board>,
     /// Replicates of an earlier life, until the scheduler has heard that they go on.
     recovering: BTreeSet<TaskId>,
     /// The session and its name, from the first login to the moment when either side forgets it.
@@ -160,7 +164,7 @@ impl Link {
         store: Store,
         reports: mpsc::Receiver<ToScheduler>,
         inbox: mpsc::Sender<ToWorker>,
-        services: watch::Sender<Option<Services>>,
+        services: Arc<Board>,
         recovering: BTreeSet<TaskId>,
     ) -> Self {
         let (session, reconnect) = (None, Backoff::default());
@@ -250,7 +254,7 @@ impl Link {
             upload_url: welcome.upload_url,
             upload_token: welcome.upload_token,
         };
-        self.services.send_replace(Some(services));
+        self.services.write(services);
         let resumed = welcome.resumed && self.session.as_ref().is_some_and(|(name, _)| *name == welcome.session);
         tracing::info!(worker = %self.identity.key.address(), resumed, "linked to the scheduler");
         match resumed {

@@ -410,13 +410,11 @@ impl Replicate {
 
     /// What the scheduler named at its latest login; waits for the first.
     async fn services(&self) -> Result<Services, Trouble> {
-        let mut services = self.context.services.clone();
-        let known = tokio::select! {
+        tokio::select! {
             biased;
-            () = self.stop.cancelled() => return Err(Trouble::Cancelled),
-            known = services.wait_for(Option::is_some) => known.ok().and_then(|s| s.clone()),
-        };
-        known.ok_or(Trouble::Cancelled)
+            () = self.stop.cancelled() => Err(Trouble::Cancelled),
+            services = self.context.services.read() => Ok(services),
+        }
     }
 
     async fn give_up(&self, status: Status, cause: Cause) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use crate::{
     Config, Error, checks,
-    context::Context,
+    context::{Board, Context},
     link::{self, Dial, Identity, Link},
     machine::{self, Machine, Sandbox, StandIn},
     replicate::Replicate,
@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, mpsc},
     task::{JoinError, JoinSet},
     time::{Instant, sleep},
 };
@@ -96,7 +96,7 @@ impl Service {
         let (sender, lane) = Sender::open(hub.client.clone(), key.clone(), journal, config.gas).await?;
         let (reports, outgoing) = mpsc::channel(QUEUE);
         let (incoming, inbox) = mpsc::channel(QUEUE);
-        let (services, known_services) = watch::channel(None);
+        let services = Arc::new(Board::default());
         let identity = Identity {
             chain_id,
             hub: hub.address,
@@ -105,8 +105,7 @@ impl Service {
             key,
             capabilities: capabilities(&config, machine.app_types()),
         };
-        let link = Link::new(identity, store.clone(), outgoing, incoming, services, open);
-        let services = known_services;
+        let link = Link::new(identity, store.clone(), outgoing, incoming, services.clone(), open);
         let context = Context { config, hub, wallet, sender, store, machine, reports, services };
         Ok(Self { context: Arc::new(context), lane, link, inbox })
     }
