@@ -13,10 +13,11 @@ use crate::{
     tally::{Fault, Tally},
 };
 use bourse_chain::{Client, Settings};
-use bourse_protocol::U256;
+use bourse_protocol::{U256, ids::TaskId};
 use bourse_service::{CancellationToken, clock::Clock};
 use serde_json::json;
 use std::{
+    collections::BTreeSet,
     ops::RangeInclusive,
     sync::{Arc, Mutex},
     time::Duration,
@@ -213,15 +214,16 @@ impl World {
                 // A purchase that a reorg took away before it was known here is not overdue.
                 self.judge.look_at_everything(&self.earth).await;
             }
-            if !self.overdue().is_empty() {
-                if self.plan.scheduler_lives < u64::MAX {
-                    self.claim_for_them().await;
-                }
-                let stuck = self.overdue();
-                if !stuck.is_empty() {
-                    self.judge.complain_about_the_stuck(stuck);
-                    break;
-                }
+            let mut stuck = self.overdue();
+            if !stuck.is_empty() && self.plan.scheduler_lives < u64::MAX {
+                self.claim(&stuck).await;
+                // Claiming takes its time: what became overdue meanwhile is for the next round.
+                let still: BTreeSet<TaskId> = self.overdue().iter().map(|bought| bought.task).collect();
+                stuck.retain(|bought| still.contains(&bought.task));
+            }
+            if !stuck.is_empty() {
+                self.judge.complain_about_the_stuck(stuck);
+                break;
             }
         }
         if self.plan.climate == Climate::Drop {
@@ -238,9 +240,9 @@ impl World {
     }
 
     /// Where the scheduler is gone for good anybody claims.
-    async fn claim_for_them(&mut self) {
-        for task in self.overdue() {
-            let market = self.market.clone();
+    async fn claim(&mut self, overdue: &[Bought]) {
+        for task in overdue {
+            let (market, task) = (self.market.clone(), task.clone());
             let mut claim = JoinSet::new();
             claim.spawn(async move { market.claim(task).await });
             let claimed = loop {
@@ -254,7 +256,7 @@ impl World {
                 tracing::warn!(%error, "a third party cannot claim");
             }
         }
-        self.judge.look(&self.earth).await;
+        self.judge.look_at_everything(&self.earth).await;
     }
 
     /// Whether anything may happen, and how often compared with the mildest.
