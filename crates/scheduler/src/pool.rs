@@ -344,10 +344,7 @@ impl Pool {
                 expired.push((r.worker, Status::ResultUploadFailed, cause));
             }
         }
-        expired.retain(|(_, status, _)| match status {
-            Status::WorkerLost => !planted(Defect::SilentKept),
-            _ => !planted(Defect::UploadLeaseKept),
-        });
+        expired.retain(|(_, status, _)| *status != Status::WorkerLost || !planted(Defect::SilentKept));
         expired.into_iter().for_each(|(worker, status, cause)| self.record(id, worker, status, Some(cause), now));
     }
 

@@ -14,16 +14,12 @@ pub enum Defect {
     CursorFirst,
     /// A transaction is handed to the nodes once.
     NoRebroadcast,
-    /// Each transaction takes the nonce that the chain shows, whatever of ours is on its way.
-    NonceReused,
     /// A price over the cap is paid.
     CapPassed,
     /// What was mined once is never looked at again, though its block may go away.
     MinedForGood,
     /// Who is silent keeps its replicates.
     SilentKept,
-    /// Who was asked for a result and does not bring it is waited for.
-    UploadLeaseKept,
     /// A worker's slot is not given back when its replicate ends.
     SlotKept,
     /// After a reconnect nothing is said again.
@@ -38,16 +34,14 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 12] = [
         Self::FilterTrusted,
         Self::UndoMissing,
         Self::CursorFirst,
         Self::NoRebroadcast,
-        Self::NonceReused,
         Self::CapPassed,
         Self::MinedForGood,
         Self::SilentKept,
-        Self::UploadLeaseKept,
         Self::SlotKept,
         Self::NoReplay,
         Self::NoReopen,

@@ -622,7 +622,7 @@ impl SenderLoop {
         };
         self.balance = Some((header.head.hash, have));
         self.waiting = None;
-        let mut next = if planted(Defect::NonceReused) { nonce } else { nonce.max(self.own_next()) };
+        let mut next = nonce.max(self.own_next());
         for seq in waiting {
             if self.send(seq, next, have, fees, price, &header.head).await? {
                 next += 1;
