@@ -8,8 +8,9 @@ use crate::{
 use bourse_protocol::money::Nrlc;
 use std::{process::ExitCode, time::Instant};
 
-/// Opening, contributing, revealing and finalizing follow each other, and each waits for its block.
-const STEPS: u64 = 4;
+/// Blocks that an order waits for: opening, contributing, revealing and finalizing follow each other, and the scheduler acts
+/// on the purchase and on the reveals when one more block lies above them.
+const BLOCKS: u64 = 6;
 /// The part of an order's time that may be neither computing nor waiting for a block, in percent.
 const OVERHEAD: f64 = 5.0;
 
@@ -19,7 +20,7 @@ pub(crate) fn replay(seed: u64) -> ExitCode {
     let plan = Plan::workerdrop(seed);
     let (began, cpu) = (Instant::now(), crate::cpu_seconds());
     let computing = *plan.speed.start() as f64 / 1000.0;
-    let waiting = (STEPS * plan.block) as f64;
+    let waiting = (BLOCKS * plan.block) as f64;
     let verdict = world::run(plan);
     let mean = |of: fn(&OrderTimes) -> u64| {
         verdict.orders.iter().map(of).sum::<u64>() as f64 / verdict.orders.len().max(1) as f64
@@ -43,7 +44,7 @@ pub(crate) fn replay(seed: u64) -> ExitCode {
         println!("{name:<24}{first:>12}{second:>12}{ours:>12}");
     }
     println!(
-        "neither computing nor waiting for {STEPS} blocks: {overhead:.1} % of an order's time (limit {OVERHEAD} %)"
+        "neither computing nor waiting for {BLOCKS} blocks: {overhead:.1} % of an order's time (limit {OVERHEAD} %)"
     );
     let faults = [Fault::EventsDoubled, Fault::TransactionLost, Fault::SchedulerCrash, Fault::NodeLags];
     let count = |f: &Fault| format!("{f:?} {}", verdict.faults.get(f).copied().unwrap_or(0));

@@ -411,6 +411,8 @@ async fn shop(
             // The world may have ended.
             let _ = bought.send(task);
         }
-        sleep(Duration::from_millis(chance.within(0..=2 * plan.season * 1000 * size / plan.tasks))).await;
+        let usual = plan.season * 1000 * size / plan.tasks;
+        let pause = if plan.climate == Climate::Drop { usual * 99 / 100 } else { chance.within(0..=2 * usual) };
+        sleep(Duration::from_millis(pause)).await;
     }
 }

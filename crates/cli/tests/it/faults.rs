@@ -26,6 +26,7 @@ use std::{
     process::Command,
     time::{Duration, Instant},
 };
+use tokio::task::JoinSet;
 
 /// The period T of the tasks, in seconds: contributions in 7 T, reveals in 2 T, everything over after 10 T.
 const PERIOD: u64 = 20;
@@ -86,6 +87,8 @@ struct Buyer {
     template: Deal,
     category: U256,
     bought: Vec<TaskId>,
+    /// Its sender's loop, and the purchases that are under way.
+    jobs: JoinSet<()>,
 }
 
 impl Buyer {
@@ -131,8 +134,9 @@ impl Buyer {
             request: (&wish).into(),
         };
         let (sender, to) = (self.sender.clone(), self.hub.address);
+        let jobs = &mut self.jobs;
         ask(async move {
-            tokio::spawn(async move { sender.send(&format!("match:{deal}"), to, &call).await.unwrap() });
+            jobs.spawn(async move { sender.send(&format!("match:{deal}"), to, &call).await.unwrap() });
         });
     }
 }
@@ -155,7 +159,8 @@ fn buyer(home: &Home, pool: &Pool<'_>, author: &PrivateKeySigner) -> Buyer {
     let (client, rlc) = (network.hub.client.clone(), network.url("rlc").parse().unwrap());
     let opened = ask(Sender::open(client, key.clone(), journal, GasPolicy::default())).unwrap();
     let (sender, lane) = opened;
-    ask(async { drop(tokio::spawn(lane.run(CancellationToken::new()))) });
+    let mut jobs = JoinSet::new();
+    ask(async { jobs.spawn(lane.run(CancellationToken::new())) });
     let value = Nrlc::rlc(20 * PRICE).0;
     let call = IRlc::approveAndCallCall { spender: network.hub.address, value, data: Bytes::new() };
     ask(sender.send("deposit", rlc, &call)).unwrap();
@@ -168,6 +173,7 @@ fn buyer(home: &Home, pool: &Pool<'_>, author: &PrivateKeySigner) -> Buyer {
         template,
         category: before,
         bought: vec![],
+        jobs,
     }
 }
 
