@@ -144,7 +144,7 @@ fn run_all(
 fn many(options: &Options) -> ExitCode {
     let (began, cpu) = (Instant::now(), cpu_seconds());
     let plans = plans(options);
-    let again: Vec<Plan> = plans.iter().cloned().take(usize::try_from(options.twice).unwrap_or(usize::MAX)).collect();
+    let again: Vec<Plan> = plans.iter().take(usize::try_from(options.twice).unwrap_or(usize::MAX)).cloned().collect();
     let verdicts = run_all(plans, options, None, |_| false);
     let sum = |count: fn(&Verdict) -> u64| verdicts.iter().map(count).sum::<u64>();
     let mut faults = BTreeMap::<Fault, u64>::new();

@@ -136,7 +136,7 @@ impl Buyer {
         let (sender, to) = (self.sender.clone(), self.hub.address);
         let jobs = &mut self.jobs;
         ask(async move {
-            jobs.spawn(async move { sender.send(&format!("match:{deal}"), to, &call).await.unwrap() });
+            jobs.spawn(async move { drop(sender.send(&format!("match:{deal}"), to, &call).await.unwrap()) });
         });
     }
 }
