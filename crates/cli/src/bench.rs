@@ -18,10 +18,10 @@ pub(crate) enum Command {
     /// Measure a scheduler with many workers: memory, push, durable cycles, restart.
     Workers(workers::Arguments),
     /// The workers of a bench: links without machines behind them. Started by the bench itself.
-    #[command(hide = true)]
+    #[command(hide = true, override_usage = "bourse bench crowd [OPTIONS]")]
     Crowd(crowd::Arguments),
     /// The scheduler of the cycles, on a chain whose answers about tasks are prepared. Started by the bench itself.
-    #[command(hide = true)]
+    #[command(hide = true, override_usage = "bourse bench scheduler [OPTIONS]")]
     Scheduler(cycles::Arguments),
 }
 
