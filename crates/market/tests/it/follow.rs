@@ -79,6 +79,8 @@ async fn a_reorg_takes_back_the_deal_and_opens_its_orders_again() {
     let id = world.deal(&orders).await;
     world.service.sync().await.unwrap();
     assert!(world.client.deal(id).await.unwrap().is_some());
+    // The sender hands its transaction in again as soon as it looks: it shall wait in the node for now.
+    world.rpc("evm_setAutomine", json!([false])).await;
     world.rpc("anvil_reorg", json!([1, []])).await;
     world.service.sync().await.unwrap();
     assert_eq!(world.client.deal(id).await.unwrap(), None);
@@ -86,6 +88,7 @@ async fn a_reorg_takes_back_the_deal_and_opens_its_orders_again() {
     let open = world.client.orders::<RequestOrder>(&Filter::default(), Window::default()).await.unwrap();
     assert_eq!(open.count, 1);
     // Whoever sent the purchase sends it again as soon as it looks at the chain.
+    world.rpc("evm_setAutomine", json!([true])).await;
     world.fund(requester().address(), 1).await;
     world.service.sync().await.unwrap();
     assert!(world.client.deal(id).await.unwrap().is_some());
@@ -101,6 +104,8 @@ async fn a_closed_order_is_canceled_until_a_reorg_takes_that_back() {
     world.service.sync().await.unwrap();
     assert_eq!(stands(&world, &orders.app).await, (OrderStatus::Canceled, 0));
     assert_eq!(stands(&world, &orders.request).await, (OrderStatus::Dead, 4), "nothing serves it any more");
+    // The sender hands its transaction in again as soon as it looks: it shall wait in the node for now.
+    world.rpc("evm_setAutomine", json!([false])).await;
     world.rpc("anvil_reorg", json!([1, []])).await;
     world.service.sync().await.unwrap();
     assert_eq!(stands(&world, &orders.app).await, (OPEN, 10));
