@@ -138,7 +138,6 @@ fn an_end_that_goes_away_with_its_block_is_none_and_one_that_is_buried_is() {
     let again = seen(&pool, TaskStatus::Completed, 20);
     pool.absorb(TASK, again);
     assert_eq!((pool.buried(20 + BURIED - 1), pool.buried(20 + BURIED)), (vec![], vec![TASK]));
-    pool.flush().unwrap();
     pool.close(TASK);
     assert!(pool.all_tasks().is_empty());
 }
