@@ -6,7 +6,6 @@ use bourse_protocol::{
     Address, B256, U256, consensus,
     link::{Capabilities, Frame, Greeting, LOST_SECONDS, Session, ToWorker, Welcome},
 };
-use bourse_service::defect::{Defect, planted};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -221,7 +220,7 @@ impl Crew {
         };
         let resumed = left.zip(resume).and_then(|((id, mut session), resume)| {
             let missed = session.resume(resume.received).ok().filter(|_| id == resume.session)?;
-            Some((id, session, if planted(Defect::NoReplay) { vec![] } else { missed }))
+            Some((id, session, missed))
         });
         welcome.version = version;
         welcome.resumed = resumed.is_some();

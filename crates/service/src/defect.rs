@@ -22,8 +22,6 @@ pub enum Defect {
     SilentKept,
     /// A worker's slot is not given back when its replicate ends.
     SlotKept,
-    /// After a reconnect nothing is said again.
-    NoReplay,
     /// A vote that nobody revealed is left alone.
     NoReopen,
     /// A task that cannot finish is left alone.
@@ -34,7 +32,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::FilterTrusted,
         Self::UndoMissing,
         Self::CursorFirst,
@@ -43,7 +41,6 @@ impl Defect {
         Self::MinedForGood,
         Self::SilentKept,
         Self::SlotKept,
-        Self::NoReplay,
         Self::NoReopen,
         Self::NoClaim,
         Self::RestartForgets,
