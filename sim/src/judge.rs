@@ -66,6 +66,8 @@ enum Ending {
     /// Paid for a wrong answer, because enough weight stood behind it.
     BoughtWrong,
     Refunded,
+    /// Refunded: all who revealed left for good and took the result with them. A vote that somebody revealed stays.
+    Bereft,
 }
 
 /// Looks on.
@@ -211,10 +213,20 @@ impl Judge {
         self.open.remove(&task.id);
         let ending = match task.status {
             TaskStatus::Completed => self.paid(task).await,
+            _ if self.is_bereft(task).await => Ending::Bereft,
             _ => Ending::Refunded,
         };
         self.ended.insert(task.id, (self.height, ending));
         tracing::info!(task = %task.id, status = ?task.status, "ended");
+    }
+
+    async fn is_bereft(&self, task: &ChainTask) -> bool {
+        let mut revealed = Vec::new();
+        for worker in &task.contributors {
+            let vote = self.market.hub.contribution(task.id, *worker).await.expect("the hub answers");
+            revealed.extend((vote.status == ContributionStatus::Proved).then_some(*worker));
+        }
+        !revealed.is_empty() && revealed.iter().all(|worker| self.excused.contains(worker))
     }
 
     async fn paid(&mut self, task: &ChainTask) -> Ending {
@@ -283,7 +295,7 @@ impl Judge {
                 times.insert((TaskId(topic(1)), kind), crate::chain::number(&block["timestamp"]));
             }
         }
-        let paid = self.ended.iter().filter(|(_, (_, ending))| *ending != Ending::Refunded);
+        let paid = self.ended.iter().filter(|(_, (_, ending))| matches!(ending, Ending::Paid | Ending::BoughtWrong));
         let order = |task: &TaskId| {
             let at = |kind| times.get(&(*task, kind)).copied();
             let bought = self.tasks[task].final_deadline - 10 * self.market.period;
@@ -306,6 +318,7 @@ impl Judge {
     pub(crate) fn verdict(mut self, plan: Plan, faults: BTreeMap<Fault, u64>, chance: [u8; 32]) -> Verdict {
         let count = |wanted| self.ended.values().filter(|(_, ending)| *ending == wanted).count() as u64;
         let (right, wrong, refunded) = (count(Ending::Paid), count(Ending::BoughtWrong), count(Ending::Refunded));
+        let bereft = count(Ending::Bereft);
         if plan.climate != Climate::Wild && refunded > 0 {
             self.complain(format!("{refunded} tasks were refunded though all faults were short"));
         }
@@ -316,7 +329,7 @@ impl Judge {
             tasks: (self.tasks.len() - self.gone.len()) as u64,
             paid: right + wrong,
             bought_wrong: wrong,
-            refunded,
+            refunded: refunded + bereft,
             faults,
             trace: keccak256(&self.trace).to_string(),
             ..self.verdict

@@ -1,6 +1,16 @@
-//! Wallet keys: from the public test mnemonic, from files, fresh ones kept with mode 0600.
+//! Wallet keys: from the public test mnemonic, from files, fresh ones kept with mode 0600; and what they sign besides
+//! transactions.
 
-use alloy::signers::local::{MnemonicBuilder, PrivateKeySigner};
+use crate::PrivateKeySigner;
+use alloy::{
+    primitives::{Address, Bytes, eip191_hash_message},
+    signers::{SignerSync, local::MnemonicBuilder},
+    sol_types::Eip712Domain,
+};
+use bourse_protocol::{
+    ids::{self, TaskId},
+    orders::Order,
+};
 use std::{
     fs,
     io::{self, Write},
@@ -32,7 +42,7 @@ pub enum Error {
 /// Account `index` of the public test mnemonic. For the embedded chain only.
 pub fn test_key(index: u32) -> PrivateKeySigner {
     let builder = MnemonicBuilder::from_phrase(TEST_MNEMONIC).index(index);
-    builder.and_then(|b| b.build()).expect("the test mnemonic derives every index")
+    builder.and_then(|b| b.build()).expect("the test mnemonic derives every index").into_secp256k1()
 }
 
 /// The key in a file: one line of 64 hex digits.
@@ -65,6 +75,20 @@ pub fn read_or_create(path: &Path) -> Result<PrivateKeySigner, Error> {
 /// The private key as `0x` and 64 hex digits.
 pub fn private_hex(key: &PrivateKeySigner) -> String {
     key.to_bytes().to_string()
+}
+
+/// An order with its owner's signature.
+pub fn sign_order<O: Order>(mut order: O, key: &PrivateKeySigner, domain: &Eip712Domain) -> O {
+    let signature = key.sign_hash_sync(&order.hash(domain).0).expect("a local key signs every hash");
+    order.set_sign(signature.as_bytes().into());
+    order
+}
+
+/// The pool owner's signature that lets a worker contribute to a task. The same one comes out every time.
+pub fn authorize(key: &PrivateKeySigner, worker: Address, task: TaskId, enclave_challenge: Address) -> Bytes {
+    let message = ids::authorization(worker, task, enclave_challenge);
+    let signature = key.sign_hash_sync(&eip191_hash_message(message)).expect("a local key signs every hash");
+    signature.as_bytes().into()
 }
 
 #[cfg(test)]

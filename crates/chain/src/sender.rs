@@ -10,6 +10,7 @@ mod store;
 mod tag;
 
 use crate::{
+    PrivateKeySigner,
     client::{Client, Error},
     gas::{GasPolicy, OverCap},
     revert::Revert,
@@ -17,7 +18,6 @@ use crate::{
 use alloy::{
     primitives::{Address, B256, Bytes, U256},
     rpc::types::Log,
-    signers::local::PrivateKeySigner,
     sol_types::SolCall,
 };
 use bourse_service::journal::{self, Journal};

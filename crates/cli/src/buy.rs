@@ -4,6 +4,7 @@ use crate::{failure, publish};
 use bourse_chain::{
     Hub, PrivateKeySigner, SendError, Sender,
     alloy::{primitives::Bytes, primitives::keccak256, sol_types::SolEvent},
+    keys::sign_order,
 };
 use bourse_market::client::Client as Market;
 use bourse_protocol::{
@@ -85,7 +86,7 @@ impl Buyer<'_> {
         self.check_registered(wish).await?;
         let (app, dataset, workerpool) = self.offers(wish).await?;
         let request = self.request(wish, &app, &dataset, &workerpool);
-        let request = publish::sign(request, self.key, &self.hub.domain().await?);
+        let request = sign_order(request, self.key, &self.hub.domain().await?);
         let orders = Match { app, dataset, workerpool, request };
         check_price(&orders, wish.max_price)?;
         self.check(&orders).await?;
@@ -253,12 +254,7 @@ impl Buyer<'_> {
             self.sender.send(&format!("deposit:{hash}"), self.rlc, &call).await.wrap_err("cannot deposit RLC")?;
         }
         self.market.publish(self.key, &orders.request).await.wrap_err("the market does not take the request")?;
-        let call = IHub::matchOrdersCall {
-            app: (&orders.app).into(),
-            dataset: (&orders.dataset).into(),
-            workerpool: (&orders.workerpool).into(),
-            request: (&orders.request).into(),
-        };
+        let call = IHub::matchOrdersCall::from(orders);
         let receipt = match self.sender.send(&format!("match:{hash}"), self.hub.address, &call).await {
             Ok(receipt) => receipt,
             Err(error @ (SendError::Refused { .. } | SendError::Failed { .. })) => {

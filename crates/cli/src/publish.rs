@@ -2,10 +2,9 @@
 
 use bourse_chain::alloy::{
     primitives::Keccak256,
-    signers::SignerSync,
     sol_types::{Eip712Domain, SolCall},
 };
-use bourse_chain::{Hub, PrivateKeySigner, Sender, deploy::Deployment};
+use bourse_chain::{Hub, PrivateKeySigner, Sender, deploy::Deployment, keys::sign_order};
 use bourse_market::client::Client as Market;
 use bourse_protocol::{
     Address, B256, Bytes, U256,
@@ -132,13 +131,6 @@ pub(crate) fn workerpool_order(workerpool: Address, volume: u64) -> WorkerpoolOr
     }
 }
 
-/// Signs an order in place.
-pub(crate) fn sign<O: Order>(mut order: O, key: &PrivateKeySigner, domain: &Eip712Domain) -> O {
-    let signature = key.sign_hash_sync(&order.hash(domain).0).expect("a local key signs every hash");
-    order.set_sign(signature.as_bytes().into());
-    order
-}
-
 /// Whether the owner of `key` has an open order in the book about the same subject on the same terms.
 pub(crate) async fn is_offered<O: Offer>(market: &Market, key: &PrivateKeySigner, order: &O) -> eyre::Result<bool> {
     let filter = Filter { signer: Some(key.address()), ..Filter::about(order.subject()) };
@@ -165,7 +157,7 @@ pub(crate) async fn offer<O: Offer>(
             order.with_salt(B256::from(*PrivateKeySigner::random().to_bytes()))
         }
     };
-    let order = sign(order, key, domain);
+    let order = sign_order(order, key, domain);
     market.publish(key, &order).await.wrap_err_with(|| format!("cannot publish the {} order", O::KIND))?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 pub mod market;
 
 use crate::{
+    abi::IHub,
     deal::{ContributionStatus, ResultLink, TaskStatus},
     ids::{DealId, OrderHash, TaskId},
     orders::{AppOrder, DatasetOrder, RequestOrder, WorkerpoolOrder},
@@ -87,6 +88,18 @@ pub struct Match {
     pub workerpool: WorkerpoolOrder,
     /// The requester's.
     pub request: RequestOrder,
+}
+
+/// What the hub is called with to match them.
+impl From<&Match> for IHub::matchOrdersCall {
+    fn from(orders: &Match) -> Self {
+        Self {
+            app: (&orders.app).into(),
+            dataset: (&orders.dataset).into(),
+            workerpool: (&orders.workerpool).into(),
+            request: (&orders.request).into(),
+        }
+    }
 }
 
 /// A task as its scheduler sees it: `GET /tasks/{id}`.

@@ -5,13 +5,10 @@ mod bucket;
 mod websocket;
 
 use crate::crew::Admission;
-use bourse_chain::{
-    PrivateKeySigner,
-    alloy::{primitives::eip191_hash_message, signers::SignerSync},
-};
+use bourse_chain::{PrivateKeySigner, keys};
 use bourse_protocol::{
-    Address, B256, ids,
-    link::{self, Capabilities, Frame, Greeting, Heard, Login, Resume, Session, ToScheduler, ToWorker},
+    Address, B256,
+    link::{self, Assignment, Capabilities, Frame, Greeting, Heard, Login, Resume, Session, ToScheduler, ToWorker},
     signature,
 };
 use bourse_service::{
@@ -39,8 +36,9 @@ pub(crate) use websocket::upgrade;
 pub(crate) const QUEUE: usize = 256;
 /// Each step of a login, and each message that is sent, must end within this time.
 const STEP: Duration = Duration::from_secs(10);
-/// Logins that may be under way at once.
-const LOGINS: usize = 512;
+/// Logins that may be under way at once: a whole pool comes back when its scheduler was away, and whoever is asked to come
+/// again later waits longer than the login takes.
+const LOGINS: usize = 16_384;
 /// Who comes while so many log in is asked to wait this long, in seconds.
 const BUSY: u64 = 2;
 /// Who sent nonsense is asked to stay away this long, in seconds.
@@ -250,9 +248,8 @@ impl<W: Wire> Talk<'_, W> {
     /// is done for it, and the same signature comes out every time.
     async fn say(&mut self, mut frame: Frame<ToWorker>) -> Result<(), Broken> {
         if let Some(ToWorker::Assign(assignment)) = &mut frame.message {
-            let message = ids::authorization(self.worker, assignment.task, assignment.enclave_challenge);
-            let signature = self.door.inner.key.sign_hash_sync(&eip191_hash_message(message));
-            assignment.authorization = signature.expect("a local key signs every hash").as_bytes().into();
+            let Assignment { task, enclave_challenge, .. } = *assignment;
+            assignment.authorization = keys::authorize(&self.door.inner.key, self.worker, task, enclave_challenge);
         }
         say(&mut self.wire, &frame).await
     }

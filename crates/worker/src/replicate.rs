@@ -33,6 +33,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const CHECK: Duration = Duration::from_secs(5);
 /// The chain may refuse a contribution so many times while it shows no reason.
 const MAX_REFUSALS: u32 = 5;
+/// A deal may be missing on the chain in so many looks: the worker's node may lag behind the scheduler's.
+const MAX_UNSEEN: u32 = 30;
 /// An upload is tried so many times for one wish.
 const MAX_UPLOADS: u32 = 5;
 
@@ -64,6 +66,8 @@ pub(crate) struct Replicate {
     /// The block that was looked at last, and what it showed.
     seen: Option<(B256, Sight)>,
     refusals: u32,
+    /// Looks that did not show the deal.
+    unseen: u32,
 }
 
 /// What comes after a step.
@@ -88,7 +92,7 @@ struct Sight {
 impl Replicate {
     /// The replicate of `task`, which is in the journal.
     pub(crate) fn new(context: Arc<Context>, task: TaskId, bell: Arc<Notify>, stop: CancellationToken) -> Self {
-        Self { context, task, bell, stop, terms: None, seen: None, refusals: 0 }
+        Self { context, task, bell, stop, terms: None, seen: None, refusals: 0, unseen: 0 }
     }
 
     /// Runs to its end, or until the worker stops. An error stops the worker.
@@ -140,10 +144,10 @@ impl Replicate {
         let record = self.record()?;
         let terms = match &self.terms {
             Some(terms) => terms.clone(),
-            None => {
-                let terms = self.read_terms(&record.assignment).await?;
-                self.terms.insert(terms).clone()
-            }
+            None => match self.read_terms(&record.assignment).await? {
+                Some(terms) => self.terms.insert(terms).clone(),
+                None => return Ok(Flow::Pause(self.context.config.poll)),
+            },
         };
         let sight = self.look(&terms).await?;
         let view = View {
@@ -179,10 +183,15 @@ impl Replicate {
         Ok(record.expect("an open replicate is in the journal: only ended ones are forgotten"))
     }
 
-    /// Reads the deal and checks that this worker was really asked, by the pool it works for.
-    async fn read_terms(&self, assignment: &Assignment) -> Result<Terms, Trouble> {
+    /// Reads the deal and checks that this worker was really asked, by the pool it works for. `None` if the deal is not to
+    /// be seen yet.
+    async fn read_terms(&mut self, assignment: &Assignment) -> Result<Option<Terms>, Trouble> {
         let refuse = |code, text: String| Err(Trouble::Here(Status::Failed, Cause::new(code, text)));
         let Some(deal) = self.context.hub.deal(assignment.deal).await? else {
+            self.unseen += 1;
+            if self.unseen < MAX_UNSEEN {
+                return Ok(None);
+            }
             let text = format!("deal {} is not on chain", assignment.deal);
             return refuse(CauseCode::TaskDescriptionInvalid, text);
         };
@@ -206,7 +215,7 @@ impl Replicate {
         }
         let period = self.context.hub.period(deal.category).await?;
         self.context.store.set_deadline(self.task, deal.final_deadline(period))?;
-        Ok(Terms { deal, period })
+        Ok(Some(Terms { deal, period }))
     }
 
     /// Whether the chain would take the authorization: a wallet's signature, or what a contract wallet says.

@@ -3,20 +3,17 @@
 use crate::node::rpc;
 use bourse_chain::{
     Client, GasPolicy, Hub, Receipt, Sender,
-    alloy::{
-        primitives::eip191_hash_message,
-        signers::SignerSync,
-        sol_types::{SolCall, SolValue},
-    },
+    alloy::sol_types::{SolCall, SolValue},
     deploy::{self, Deployment},
-    keys::test_key,
+    keys::{authorize, sign_order, test_key},
     sender,
 };
 use bourse_devchain::{Chain, Config};
 use bourse_protocol::{
     Address, B256, Bytes, U256,
     abi::{IHub, IRegistry, IRlc},
-    ids::{self, DealId, OrderHash, ResultDigest, TaskId},
+    api::Match,
+    ids::{self, DealId, ResultDigest, TaskId},
     ipfs::{Cid, Multiaddr},
     money::Nrlc,
     orders::{AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder},
@@ -140,14 +137,13 @@ impl Market {
         let domain = self.hub.domain().await.unwrap();
         let (volume, trust, category) = (U256::from(1), U256::from(request.trust), self.category);
         let (price, salt) = (Nrlc::rlc(10).0, B256::from(U256::from(self.next())));
-        let with = |n: u32, hash: OrderHash| test_key(n).sign_hash_sync(&hash.0).unwrap().as_bytes().into();
         let app = AppOrder { app: request.app, volume, salt, ..Default::default() };
-        let app = AppOrder { sign: with(0, app.hash(&domain)), ..app };
+        let app = sign_order(app, &test_key(0), &domain);
         let dataset = match request.dataset {
             Address::ZERO => DatasetOrder::default(),
             dataset => {
                 let order = DatasetOrder { dataset, volume, salt, ..Default::default() };
-                DatasetOrder { sign: with(0, order.hash(&domain)), ..order }
+                sign_order(order, &test_key(0), &domain)
             }
         };
         let pool = WorkerpoolOrder {
@@ -159,7 +155,7 @@ impl Market {
             salt,
             ..Default::default()
         };
-        let pool = WorkerpoolOrder { sign: with(OWNER, pool.hash(&domain)), ..pool };
+        let pool = sign_order(pool, &test_key(OWNER), &domain);
         let wish = RequestOrder {
             app: request.app,
             dataset: request.dataset,
@@ -173,14 +169,9 @@ impl Market {
             salt,
             ..Default::default()
         };
-        let wish = RequestOrder { sign: with(REQUESTER, wish.hash(&domain)), ..wish };
+        let wish = sign_order(wish, &test_key(REQUESTER), &domain);
         let deal = DealId::of(wish.hash(&domain), U256::ZERO);
-        let orders = IHub::matchOrdersCall {
-            app: (&app).into(),
-            dataset: (&dataset).into(),
-            workerpool: (&pool).into(),
-            request: (&wish).into(),
-        };
+        let orders = IHub::matchOrdersCall::from(&Match { app, dataset, workerpool: pool, request: wish });
         self.send(REQUESTER, self.hub.address, &orders).await;
         TaskId::of(deal, U256::ZERO)
     }
@@ -188,15 +179,14 @@ impl Market {
     /// Contributes as account `n` from elsewhere, sealed by account `sealed_by`.
     pub(crate) async fn contribute(&self, n: u32, task: TaskId, content: &[u8], sealed_by: u32) {
         let (worker, digest) = (test_key(n).address(), ResultDigest(sha256(content)));
-        let message = ids::authorization(worker, task, Address::ZERO);
-        let authorization = test_key(OWNER).sign_hash_sync(&eip191_hash_message(message)).unwrap();
+        let authorization = authorize(&test_key(OWNER), worker, task, Address::ZERO);
         let call = IHub::contributeCall {
             taskid: task.0,
             resultHash: ids::result_hash(task, digest),
             resultSeal: ids::result_seal(test_key(sealed_by).address(), task, digest),
             enclaveChallenge: Address::ZERO,
             enclaveSign: Bytes::new(),
-            authorizationSign: authorization.as_bytes().into(),
+            authorizationSign: authorization,
         };
         self.send(n, self.hub.address, &call).await;
     }

@@ -9,6 +9,7 @@ use super::{
     tag,
 };
 use crate::{
+    PrivateKeySigner,
     client::{Client, Error, Head, Header, Price},
     gas::{self, Fees, GasPolicy, OverCap},
     revert::Revert,
@@ -19,7 +20,6 @@ use alloy::{
     network::TxSignerSync,
     primitives::{Address, B256, Bytes, TxKind, U256},
     rpc::types::TransactionReceipt,
-    signers::local::PrivateKeySigner,
 };
 use bourse_service::{
     defect::{Defect, planted},

@@ -7,12 +7,14 @@ use bourse_chain::{
     Client, GasPolicy, Hub, Sender,
     alloy::{primitives::keccak256, rpc::client::RpcClient},
     deploy::{self, Deployment},
+    keys::sign_order,
     sender,
 };
 use bourse_devchain as devchain;
 use bourse_protocol::{
     Address, B256, U256,
     abi::IHub,
+    api::Match,
     ids::{DealId, TaskId},
     ipfs::Cid,
     orders::{AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder},
@@ -93,9 +95,9 @@ impl Ground {
         let (domain, keys) = (self.hub.domain().await?, &self.keyring);
         let (volume, trust) = (U256::from(size), U256::from(1));
         let app = AppOrder { app: self.app, volume, salt, ..Default::default() };
-        let app = publish::sign(app, &keys.admin, &domain);
+        let app = sign_order(app, &keys.admin, &domain);
         let pool = WorkerpoolOrder { workerpool: self.workerpool, volume, trust, salt, ..Default::default() };
-        let pool = publish::sign(pool, &keys.workerpool_owner, &domain);
+        let pool = sign_order(pool, &keys.workerpool_owner, &domain);
         let request = RequestOrder {
             app: self.app,
             workerpool: self.workerpool,
@@ -105,15 +107,10 @@ impl Ground {
             salt,
             ..Default::default()
         };
-        let request = publish::sign(request, &keys.requester, &domain);
+        let request = sign_order(request, &keys.requester, &domain);
         let deal = DealId::of(request.hash(&domain), U256::ZERO);
-        let call = IHub::matchOrdersCall {
-            app: (&app).into(),
-            dataset: (&DatasetOrder::default()).into(),
-            workerpool: (&pool).into(),
-            request: (&request).into(),
-        };
-        Ok((call, deal))
+        let orders = Match { app, dataset: DatasetOrder::default(), workerpool: pool, request };
+        Ok(((&orders).into(), deal))
     }
 
     /// Opens all tasks of a bag, as anybody may: usually the scheduler does, one by one.

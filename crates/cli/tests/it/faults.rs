@@ -6,15 +6,13 @@ use crate::{
     network::{self, rpc, write_key},
     process::{Home, Process, ask, eventually},
 };
-use bourse_chain::{
-    GasPolicy, Hub, PrivateKeySigner, Sender,
-    alloy::{primitives::B256, signers::SignerSync},
-};
+use bourse_chain::{GasPolicy, Hub, PrivateKeySigner, Sender, alloy::primitives::B256, keys::sign_order};
 use bourse_protocol::{
     Bytes, U256,
     abi::{IHub, IRlc},
+    api::Match,
     deal::{Deal, TaskStatus},
-    ids::{DealId, OrderHash, TaskId},
+    ids::{DealId, TaskId},
     money::Nrlc,
     orders::{AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder},
 };
@@ -92,10 +90,6 @@ struct Buyer {
 }
 
 impl Buyer {
-    fn sign(&self, key: &PrivateKeySigner, hash: OrderHash) -> Bytes {
-        key.sign_hash_sync(&hash.0).unwrap().as_bytes().into()
-    }
-
     /// Buys a task, whatever the node does meanwhile.
     fn buy(&mut self, trust: u64) {
         let domain = ask(self.hub.domain()).unwrap_or_else(|_| unreachable!("the domain is known by now"));
@@ -103,14 +97,14 @@ impl Buyer {
         let salt = B256::from(*PrivateKeySigner::random().to_bytes());
         let (app, dataset) = (self.template.app.pointer, self.template.dataset.as_ref().unwrap().pointer);
         let apporder = AppOrder { app, volume: one, salt, ..Default::default() };
-        let apporder = AppOrder { sign: self.sign(&self.author, apporder.hash(&domain)), ..apporder };
+        let apporder = sign_order(apporder, &self.author, &domain);
         let data = DatasetOrder { dataset, volume: one, salt, ..Default::default() };
-        let data = DatasetOrder { sign: self.sign(&self.author, data.hash(&domain)), ..data };
+        let data = sign_order(data, &self.author, &domain);
         let workerpool = self.template.workerpool.pointer;
         let (workerpoolprice, category) = (price, self.category);
         let pool =
             WorkerpoolOrder { workerpool, workerpoolprice, volume: one, category, trust, salt, ..Default::default() };
-        let pool = WorkerpoolOrder { sign: self.sign(&self.pool_owner, pool.hash(&domain)), ..pool };
+        let pool = sign_order(pool, &self.pool_owner, &domain);
         let wish = RequestOrder {
             app,
             dataset,
@@ -124,15 +118,11 @@ impl Buyer {
             salt,
             ..Default::default()
         };
-        let wish = RequestOrder { sign: self.sign(&self.key, wish.hash(&domain)), ..wish };
+        let wish = sign_order(wish, &self.key, &domain);
         let deal = DealId::of(wish.hash(&domain), U256::ZERO);
         self.bought.push(TaskId::of(deal, U256::ZERO));
-        let call = IHub::matchOrdersCall {
-            app: (&apporder).into(),
-            dataset: (&data).into(),
-            workerpool: (&pool).into(),
-            request: (&wish).into(),
-        };
+        let call =
+            IHub::matchOrdersCall::from(&Match { app: apporder, dataset: data, workerpool: pool, request: wish });
         let (sender, to) = (self.sender.clone(), self.hub.address);
         let jobs = &mut self.jobs;
         ask(async move {

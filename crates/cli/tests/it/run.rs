@@ -5,16 +5,20 @@ use crate::{
     process::{Home, PATIENCE, ask, eventually},
     up::LONG,
 };
-use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync, keys::test_key};
+use bourse_chain::{
+    PrivateKeySigner,
+    keys::{sign_order, test_key},
+};
 use bourse_market::client::Client as Market;
 use bourse_protocol::{
     U256,
     abi::{IHub, IRlc},
+    api::Match,
     book::{Filter, Window},
     deal::TaskStatus,
     ids::TaskId,
     money::Nrlc,
-    orders::{AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder},
+    orders::{AppOrder, DatasetOrder, RequestOrder, WorkerpoolOrder},
     params::Params,
 };
 use serde_json::Value;
@@ -115,21 +119,15 @@ fn a_pool_whose_order_is_used_up_is_offered_again() {
         params: Params { args: "--paths 100".into(), ..Default::default() }.write(),
         ..Default::default()
     };
-    let digest = request.hash(&ask(network.hub.domain()).unwrap());
-    let sign = key.sign_hash_sync(&digest.0).unwrap().as_bytes().into();
-    let request = RequestOrder { sign, ..request };
+    let request = sign_order(request, &key, &ask(network.hub.domain()).unwrap());
     let deposit = IRlc::approveAndCallCall {
         spender: network.hub.address,
         value: Nrlc::rlc(11 * 333).0,
         data: Default::default(),
     };
     send(&network, key.clone(), network.url("rlc").parse().unwrap(), &deposit);
-    let bag = IHub::matchOrdersCall {
-        app: (&app).into(),
-        dataset: (&DatasetOrder::default()).into(),
-        workerpool: (&first.order).into(),
-        request: (&request).into(),
-    };
+    let orders = Match { app, dataset: DatasetOrder::default(), workerpool: first.order.clone(), request };
+    let bag = IHub::matchOrdersCall::from(&orders);
     send(&network, key, network.hub.address, &bag);
     let next = eventually("the pool should be offered again", || {
         pools().into_iter().find(|order| order.order_hash != first.order_hash)

@@ -47,12 +47,7 @@ async fn standing(world: &World, order: &impl Order, owner: Option<Address>) -> 
 
 /// What the hub says to the match: nothing, or its reason.
 async fn verdict(world: &World, orders: &Match) -> Result<(), String> {
-    let call = IHub::matchOrdersCall {
-        app: (&orders.app).into(),
-        dataset: (&orders.dataset).into(),
-        workerpool: (&orders.workerpool).into(),
-        request: (&orders.request).into(),
-    };
+    let call = IHub::matchOrdersCall::from(orders);
     match world.hub.client.call(world.hub.address, &call).await {
         Ok(_) => Ok(()),
         Err(Error::Reverted(revert)) => Err(revert.reason().unwrap_or_default()),

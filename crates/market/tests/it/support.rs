@@ -2,9 +2,9 @@
 
 use bourse_chain::{
     Client, GasPolicy, Hub, PrivateKeySigner, Receipt, Sender,
-    alloy::{signers::SignerSync, sol_types::SolCall},
+    alloy::sol_types::SolCall,
     deploy::{self, Deployment},
-    keys::test_key,
+    keys::{sign_order, test_key},
     sender,
 };
 use bourse_devchain::{Chain, Config as ChainConfig};
@@ -161,10 +161,8 @@ impl World {
         order.hash(&bourse_protocol::orders::domain(self.deployment.chain_id, self.hub.address))
     }
 
-    pub(crate) fn signed<O: Order>(&self, key: &PrivateKeySigner, mut order: O) -> O {
-        let signature = key.sign_hash_sync(&self.hash(&order).0).unwrap();
-        order.set_sign(signature.as_bytes().into());
-        order
+    pub(crate) fn signed<O: Order>(&self, key: &PrivateKeySigner, order: O) -> O {
+        sign_order(order, key, &bourse_protocol::orders::domain(self.deployment.chain_id, self.hub.address))
     }
 
     /// Four signed orders that match, each for 10 tasks but the request's 4: app 1, dataset 2, pool 10 RLC.
@@ -217,12 +215,7 @@ impl World {
     /// Matches on chain; what is dealt follows from what is left.
     pub(crate) async fn deal(&self, orders: &Match) -> DealId {
         let before = self.hub.consumed(self.hash(&orders.request)).await.unwrap();
-        let call = IHub::matchOrdersCall {
-            app: (&orders.app).into(),
-            dataset: (&orders.dataset).into(),
-            workerpool: (&orders.workerpool).into(),
-            request: (&orders.request).into(),
-        };
+        let call = IHub::matchOrdersCall::from(orders);
         self.send(self.hub.address, &call).await;
         DealId::of(self.hash(&orders.request), before)
     }

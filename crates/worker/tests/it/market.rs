@@ -3,19 +3,16 @@
 use crate::store::Store;
 use bourse_chain::{
     Client, GasPolicy, Hub, PrivateKeySigner, Receipt, Sender,
-    alloy::{
-        primitives::eip191_hash_message,
-        signers::SignerSync,
-        sol_types::{SolCall, SolValue},
-    },
+    alloy::sol_types::{SolCall, SolValue},
     deploy::{self, Deployment},
-    keys::test_key,
+    keys::{self, sign_order, test_key},
     sender,
 };
 use bourse_devchain::{Chain, Config};
 use bourse_protocol::{
     Address, B256, Bytes, U256,
     abi::{IHub, IRegistry, IRlc},
+    api::Match,
     deal::ResultLink,
     ids::{self, DealId, ResultDigest, TaskId},
     ipfs::{Cid, Multiaddr},
@@ -187,21 +184,15 @@ impl Market {
             salt,
             ..Default::default()
         };
-        let with = |n: u32, hash: ids::OrderHash| test_key(n).sign_hash_sync(&hash.0).unwrap().as_bytes().into();
-        let app = AppOrder { sign: with(0, app.hash(&domain)), ..app };
+        let app = sign_order(app, &test_key(0), &domain);
         let dataset = match request.dataset {
             Address::ZERO => dataset,
-            _ => DatasetOrder { sign: with(0, dataset.hash(&domain)), ..dataset },
+            _ => sign_order(dataset, &test_key(0), &domain),
         };
-        let pool = WorkerpoolOrder { sign: with(OWNER, pool.hash(&domain)), ..pool };
-        let wish = RequestOrder { sign: with(REQUESTER, wish.hash(&domain)), ..wish };
+        let pool = sign_order(pool, &test_key(OWNER), &domain);
+        let wish = sign_order(wish, &test_key(REQUESTER), &domain);
         let deal = DealId::of(wish.hash(&domain), U256::ZERO);
-        let call = IHub::matchOrdersCall {
-            app: (&app).into(),
-            dataset: (&dataset).into(),
-            workerpool: (&pool).into(),
-            request: (&wish).into(),
-        };
+        let call = IHub::matchOrdersCall::from(&Match { app, dataset, workerpool: pool, request: wish });
         self.send(REQUESTER, self.hub.address, &call).await;
         self.send(OWNER, self.hub.address, &IHub::initializeCall { dealid: deal.0, idx: U256::ZERO }).await;
         self.assignment(deal, WORKER)
@@ -268,8 +259,7 @@ impl Market {
 
 /// The pool owner's signature that lets `worker` contribute.
 pub(crate) fn authorize(key: &PrivateKeySigner, worker: Address, task: TaskId) -> Bytes {
-    let message = ids::authorization(worker, task, Address::ZERO);
-    key.sign_hash_sync(&eip191_hash_message(message)).unwrap().as_bytes().into()
+    keys::authorize(key, worker, task, Address::ZERO)
 }
 
 /// The entry that a registry reports: the token of its ERC-721 `Transfer`.
