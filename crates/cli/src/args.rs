@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::{asset, bench, chain_command, demo, network_file, role_commands, run, task, up};
-use bourse_chain::GasPolicy;
+use bourse_chain::{Client, GasPolicy};
 use bourse_protocol::Address;
 use bourse_worker::wasm::Limits;
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -63,6 +63,25 @@ impl Command {
             Self::Scheduler(arguments) => role_commands::scheduler(arguments).await,
             Self::Worker(arguments) => role_commands::worker(arguments).await,
             Self::Bench(command) => bench::execute(command).await,
+        }
+    }
+}
+
+/// When something on the chain counts.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Depth {
+    /// Blocks that must lie above what is acted on [default: 0 on the embedded
+    /// chain, 1 elsewhere].
+    #[arg(long, value_name = "BLOCKS")]
+    depth: Option<u64>,
+}
+
+impl Depth {
+    /// A client that keeps to it.
+    pub(crate) fn of(self, client: Client) -> Client {
+        match self.depth {
+            Some(depth) => client.with_depth(depth),
+            None => client,
         }
     }
 }

@@ -398,6 +398,8 @@ impl<'a> Start<'a> {
             workerpool,
             dir: self.plan.data_dir.join("scheduler"),
             start_block,
+            allowed: None,
+            floor: Default::default(),
             store_url: store_url.to_owned(),
             upload_token: services::secret(&self.plan.data_dir.join("upload.token"))?,
             gas: self.plan.gas,

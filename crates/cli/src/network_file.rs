@@ -1,8 +1,9 @@
 //! `network.json`: where everything of a running network is. Its appearance means that every URL in it answers.
 
-use crate::failure;
+use crate::{failure, output};
 use bourse_chain::{Client, PrivateKeySigner, keys};
 use bourse_protocol::Address;
+use bourse_service::CancellationToken;
 use eyre::WrapErr;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -15,6 +16,8 @@ use std::{
 
 /// A service that takes longer than this does not answer.
 const ANSWER: Duration = Duration::from_secs(10);
+/// A node that does not answer yet is asked again after this time.
+const LOOK: Duration = Duration::from_secs(1);
 /// The name of the file in a data directory.
 pub(crate) const NAME: &str = "network.json";
 
@@ -87,18 +90,8 @@ impl NetworkFile {
     pub(crate) async fn running(data_dir: &Path) -> eyre::Result<(Self, Client)> {
         let network = Self::read(data_dir)?;
         let client = Client::connect(&network.rpc_url)?;
-        let answer = match client.chain_id().await {
-            Ok(answer) => answer,
-            Err(error) if error.is_transient() => return Err(network.silent(data_dir, &network.rpc_url)),
-            Err(error) => return Err(error.into()),
-        };
-        if answer != network.chain_id {
-            return Err(failure::refused(format!(
-                "{} is chain {answer} now, and the network in {} is on chain {}: start it again",
-                network.rpc_url,
-                data_dir.display(),
-                network.chain_id
-            )));
+        if !network.node_answers(&client, data_dir).await? {
+            return Err(network.silent(data_dir, &network.rpc_url));
         }
         if let Some(market) = &network.market_url {
             let asked = bourse_service::http::client(ANSWER).get(format!("{market}/version")).send().await;
@@ -107,6 +100,42 @@ impl NetworkFile {
             }
         }
         Ok((network, client))
+    }
+
+    /// The network of a data directory, and its node as soon as that answers: a role that starts before its node waits for
+    /// it, and says so. `None` if the wait is cut short.
+    pub(crate) async fn awaited(data_dir: &Path, stop: &CancellationToken) -> eyre::Result<Option<(Self, Client)>> {
+        let mut said = false;
+        loop {
+            // It may come back elsewhere.
+            let network = Self::read(data_dir)?;
+            let client = Client::connect(&network.rpc_url)?;
+            if network.node_answers(&client, data_dir).await? {
+                return Ok(Some((network, client)));
+            }
+            if !std::mem::replace(&mut said, true) {
+                output::say(&format!("{} does not answer: waiting for the node; Ctrl-C stops", network.rpc_url));
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Whether the node answers. One of another chain is an error.
+    async fn node_answers(&self, client: &Client, data_dir: &Path) -> eyre::Result<bool> {
+        match client.chain_id().await {
+            Ok(id) if id == self.chain_id => Ok(true),
+            Ok(id) => Err(failure::refused(format!(
+                "{} is chain {id} now, and the network in {} is on chain {}: start it again",
+                self.rpc_url,
+                data_dir.display(),
+                self.chain_id
+            ))),
+            Err(error) if error.is_transient() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn silent(&self, data_dir: &Path, url: &str) -> eyre::Report {

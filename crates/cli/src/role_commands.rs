@@ -1,7 +1,7 @@
 //! `bourse scheduler` and `bourse worker`: one role as a process of its own, on a network that runs elsewhere.
 
 use crate::{
-    args::{DataDir, Fuel, Gas},
+    args::{DataDir, Depth, Fuel, Gas},
     network_file::NetworkFile,
     output,
     run::need,
@@ -9,8 +9,10 @@ use crate::{
     shutdown,
 };
 use bourse_chain::{Hub, keys};
+use bourse_protocol::Address;
+use bourse_scheduler::Floor;
 use bourse_service::CancellationToken;
-use clap::Args;
+use clap::{ArgAction, Args};
 use std::path::PathBuf;
 use tokio::task::JoinSet;
 
@@ -31,8 +33,35 @@ pub(crate) struct SchedulerArguments {
     /// The first block that can hold a deal of the pool.
     #[arg(long, default_value_t = 0)]
     start_block: u64,
+    /// A wallet that may work for the pool; may be given several times [default: everybody].
+    #[arg(long, value_name = "ADDRESS", action = ArgAction::Append, value_delimiter = ',')]
+    allow: Vec<Address>,
+    #[command(flatten)]
+    floor: LeastMachine,
+    #[command(flatten)]
+    depth: Depth,
     #[command(flatten)]
     gas: Gas,
+}
+
+/// The least machine that gets work.
+#[derive(Debug, Args)]
+struct LeastMachine {
+    /// Workers with fewer processors get no work.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    least_cpus: u32,
+    /// Workers with less memory get no work, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 0)]
+    least_memory: u64,
+    /// Workers with less room on the disk get no work, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 0)]
+    least_disk: u64,
+}
+
+impl LeastMachine {
+    fn floor(&self) -> Floor {
+        Floor { cpus: self.least_cpus, memory_mib: self.least_memory, disk_mib: self.least_disk }
+    }
 }
 
 /// How to run a worker.
@@ -56,6 +85,8 @@ pub(crate) struct WorkerArguments {
     #[arg(long, default_value_t = 2, value_name = "N")]
     min_cpus: u32,
     #[command(flatten)]
+    depth: Depth,
+    #[command(flatten)]
     fuel: Fuel,
     #[command(flatten)]
     gas: Gas,
@@ -65,7 +96,7 @@ pub(crate) struct WorkerArguments {
 pub(crate) async fn scheduler(arguments: SchedulerArguments) -> eyre::Result<()> {
     let mut signals = JoinSet::new();
     let stop = shutdown::on_signal(&mut signals);
-    let (network, client) = NetworkFile::running(&arguments.network).await?;
+    let Some((network, client)) = NetworkFile::awaited(&arguments.network, &stop).await? else { return Ok(()) };
     let key = match &arguments.key_file {
         Some(path) => keys::read(path)?,
         None => network.keys.workerpool_owner.signer()?,
@@ -75,11 +106,13 @@ pub(crate) async fn scheduler(arguments: SchedulerArguments) -> eyre::Result<()>
         workerpool: network.workerpool,
         dir: arguments.data_dir.path(),
         start_block: arguments.start_block,
+        allowed: (!arguments.allow.is_empty()).then(|| arguments.allow.iter().copied().collect()),
+        floor: arguments.floor.floor(),
         store_url: need(&network.ipfs_gateway_url, "result store")?.to_owned(),
         upload_token: services::secret(&arguments.network.join("upload.token"))?,
         gas: arguments.gas.policy(),
     };
-    let hub = Hub::new(client, network.hub);
+    let hub = Hub::new(arguments.depth.of(client), network.hub);
     let mut jobs = Jobs::new();
     services::scheduler(&mut jobs, plan, key, hub, listener, stop.clone()).await?;
     output::say(&format!("scheduler of pool {} listens at {url}; Ctrl-C stops it", network.workerpool));
@@ -90,7 +123,8 @@ pub(crate) async fn scheduler(arguments: SchedulerArguments) -> eyre::Result<()>
 pub(crate) async fn worker(arguments: WorkerArguments) -> eyre::Result<()> {
     let mut signals = JoinSet::new();
     let (drain, stop) = shutdown::draining_on_signal(&mut signals);
-    let (network, client) = NetworkFile::running(&arguments.network).await?;
+    // While it waits for its node it has begun nothing, and a wish to finish first stops it at once.
+    let Some((network, client)) = NetworkFile::awaited(&arguments.network, &drain).await? else { return Ok(()) };
     let key = keys::read(&arguments.key_file)?;
     let scheduler_url = match arguments.scheduler_url {
         Some(url) => url,
@@ -106,7 +140,7 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> eyre::Result<()> {
         fuel: arguments.fuel.units,
         min_cpus: arguments.min_cpus,
     };
-    let hub = Hub::new(client, network.hub);
+    let hub = Hub::new(arguments.depth.of(client), network.hub);
     let engine = bourse_worker::wasm::Engine::new()?;
     let mut jobs = Jobs::new();
     output::say(&format!(

@@ -8,6 +8,7 @@ use bourse_service::{CancellationToken, http};
 use clap::Args;
 use eyre::WrapErr;
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -149,6 +150,10 @@ pub(crate) struct SchedulerPlan {
     pub(crate) dir: PathBuf,
     /// The first block that can hold a deal of the pool.
     pub(crate) start_block: u64,
+    /// Wallets that may work for the pool; everybody if there is no list.
+    pub(crate) allowed: Option<BTreeSet<Address>>,
+    /// The least machine that gets work.
+    pub(crate) floor: bourse_scheduler::Floor,
     /// Where content is read and written.
     pub(crate) store_url: String,
     /// The token for writing.
@@ -168,6 +173,8 @@ pub(crate) async fn scheduler(
 ) -> eyre::Result<()> {
     let config = bourse_scheduler::Config {
         start_block: plan.start_block,
+        allowed: plan.allowed,
+        floor: plan.floor,
         gateway_url: plan.store_url.clone(),
         upload_url: plan.store_url,
         upload_token: plan.upload_token,

@@ -16,9 +16,10 @@ pub(crate) fn on_signal(jobs: &mut JoinSet<()>) -> CancellationToken {
     token
 }
 
-/// Two tokens: SIGTERM cancels the first, Ctrl-C or a second SIGTERM the other. One more signal ends the process at once.
+/// Two tokens: SIGTERM cancels the first, Ctrl-C or a second SIGTERM both. One more signal ends the process at once.
 pub(crate) fn draining_on_signal(jobs: &mut JoinSet<()>) -> (CancellationToken, CancellationToken) {
-    let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+    let stop = CancellationToken::new();
+    let drain = stop.child_token();
     let tokens = (drain.clone(), stop.clone());
     jobs.spawn(async move {
         if signal().await == Signal::Terminate {

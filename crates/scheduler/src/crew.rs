@@ -383,6 +383,11 @@ impl Crew {
         self.workers.iter().map(|(address, w)| (*address, w, w.is_here(), w.last_alive()))
     }
 
+    /// How many are known, and how many of them are connected.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        (self.workers.len(), self.workers.values().filter(|w| w.is_here()).count())
+    }
+
     /// Every change of a worker goes through here, so that the indices are always true.
     fn change(&mut self, worker: Address, change: impl FnOnce(&mut Worker)) {
         let Some(known) = self.workers.get_mut(&worker) else { return };

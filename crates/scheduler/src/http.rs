@@ -8,12 +8,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use bourse_chain::{NodeStatus, SenderStatus};
 use bourse_protocol::{
     api::{TaskView, WorkerView},
     ids::TaskId,
     link::PATH,
 };
 use bourse_service::http::refuse;
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tower_http::cors::CorsLayer;
@@ -23,6 +25,26 @@ pub(crate) enum Query {
     Task(TaskId, oneshot::Sender<Option<TaskView>>),
     Tasks(oneshot::Sender<Vec<TaskView>>),
     Workers(oneshot::Sender<Vec<WorkerView>>),
+    Metrics(oneshot::Sender<Metrics>),
+}
+
+/// How the pool does: body of `GET /metrics`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Metrics {
+    pub(crate) ok: bool,
+    /// Tasks that have not ended.
+    pub(crate) open_tasks: usize,
+    /// Of these, those that wait for a worker.
+    pub(crate) waiting_tasks: usize,
+    /// Workers that are connected.
+    pub(crate) connected_workers: usize,
+    /// Workers that were here since the scheduler started, or have work.
+    pub(crate) known_workers: usize,
+    /// How the nodes of the chain do.
+    pub(crate) nodes: Vec<NodeStatus>,
+    /// What the pool owner's sender is doing.
+    pub(crate) sender: SenderStatus,
 }
 
 type Queries = mpsc::Sender<Query>;
@@ -34,6 +56,7 @@ pub(crate) fn router(door: Door, queries: Queries) -> Router {
         .route("/tasks", get(tasks))
         .route("/tasks/{id}", get(task))
         .route("/workers", get(list_workers))
+        .route("/metrics", get(metrics))
         .layer(CorsLayer::new().allow_origin(tower_http::cors::Any))
         .with_state(queries);
     workers.merge(people).fallback(unknown)
@@ -72,6 +95,13 @@ async fn list_workers(State(queries): State<Queries>) -> Response {
     }
 }
 
+async fn metrics(State(queries): State<Queries>) -> Response {
+    match ask(&queries, Query::Metrics).await {
+        Some(metrics) => Json(metrics).into_response(),
+        None => stopping(),
+    }
+}
+
 async fn ask<T>(queries: &Queries, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Option<T> {
     let (reply, answer) = oneshot::channel();
     queries.send(query(reply)).await.ok()?;
@@ -79,7 +109,11 @@ async fn ask<T>(queries: &Queries, query: impl FnOnce(oneshot::Sender<T>) -> Que
 }
 
 async fn unknown() -> Response {
-    refuse(StatusCode::NOT_FOUND, "unknown_route", "no such route: see /tasks, /tasks/{id}, /workers, /version")
+    refuse(
+        StatusCode::NOT_FOUND,
+        "unknown_route",
+        "no such route: see /tasks, /tasks/{id}, /workers, /metrics, /version",
+    )
 }
 
 fn stopping() -> Response {

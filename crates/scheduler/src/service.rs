@@ -5,7 +5,7 @@ use crate::{
     agenda::Agenda,
     check::{self, Gateway, Results},
     crew::{Admission, Crew, Need},
-    http::{self, Query},
+    http::{self, Metrics, Query},
     link::{Applicant, Door, Event},
     pool::{Facts, Heard, Pool},
     store::{self, Remembered, Store},
@@ -623,6 +623,19 @@ impl Service {
         }
     }
 
+    fn metrics(&self) -> Metrics {
+        let (known, connected) = self.pool.crew.count();
+        Metrics {
+            ok: true,
+            open_tasks: self.pool.open_tasks().len(),
+            waiting_tasks: self.pool.waiting(),
+            connected_workers: connected,
+            known_workers: known,
+            nodes: self.hub.client.status(),
+            sender: self.sender.status(),
+        }
+    }
+
     fn answer(&self, query: Query) {
         // Whoever asked may have gone.
         match query {
@@ -632,6 +645,7 @@ impl Service {
                 drop(reply.send(recent.into_iter().map(|task| self.pool.show_remembered(task)).collect()));
             }
             Query::Workers(reply) => drop(reply.send(self.pool.show_workers())),
+            Query::Metrics(reply) => drop(reply.send(self.metrics())),
         }
     }
 }

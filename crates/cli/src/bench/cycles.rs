@@ -90,6 +90,8 @@ fn plan(ground: &Ground, dir: PathBuf) -> services::SchedulerPlan {
         workerpool: ground.workerpool,
         dir,
         start_block: 0,
+        allowed: None,
+        floor: Default::default(),
         store_url: "http://127.0.0.1:9".into(),
         upload_token: "none".into(),
         gas: Default::default(),

@@ -19,7 +19,7 @@ pub(crate) struct Pool<'a> {
 }
 
 impl<'a> Pool<'a> {
-    fn open(home: &'a Home) -> Self {
+    pub(crate) fn open(home: &'a Home) -> Self {
         Self::open_on(home, &[])
     }
 

@@ -15,5 +15,6 @@ mod layers;
 mod network;
 mod process;
 mod refusals;
+mod roles;
 mod run;
 mod up;

@@ -104,8 +104,17 @@ impl Process {
 
     /// What Ctrl-C sends.
     pub(crate) fn interrupt(&self) {
-        let sent = Command::new("sh").args(["-c", &format!("kill -INT {}", self.child.id())]).status().unwrap();
-        assert!(sent.success(), "{} was gone before its Ctrl-C", self.command);
+        self.signal("INT");
+    }
+
+    /// What a supervisor sends.
+    pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status().unwrap();
+        assert!(sent.success(), "{} was gone before its SIG{name}", self.command);
     }
 
     /// `kill -9`.

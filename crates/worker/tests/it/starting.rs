@@ -1,7 +1,8 @@
 //! A worker that could not work does not start, and says why.
 
 use crate::{market::WORKER, world::World};
-use bourse_chain::keys::test_key;
+use bourse_chain::{Client, Hub, keys::test_key};
+use bourse_devchain::{Chain, Config};
 use bourse_protocol::Address;
 use bourse_service::journal;
 use bourse_worker::{Error, Service, wasm};
@@ -21,11 +22,28 @@ async fn what_is_missing_is_named() {
         assert!(error.to_string().contains("write ws://host:port"), "{url}: {error}");
     }
 
+    world.config = bourse_worker::Config { min_cpus: u32::MAX, ..good.clone() };
+    let error = world.service().await.unwrap_err();
+    assert!(matches!(error, Error::TooFewCpus { needed: u32::MAX, .. }), "{error}");
+
     world.config = good;
     let chain = world.market.chain.rpc_client();
     let _: () = chain.request("anvil_setBalance", (test_key(WORKER).address(), "0x1")).await.unwrap();
     let error = world.service().await.unwrap_err();
     assert!(error.to_string().contains("has 1 wei and one task may take"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_behind_the_chain_is_named() {
+    let world = World::open().await;
+    let chain = Chain::open(Config { chain_id: 1_337, ..Config::default() }).unwrap();
+    let rpc = chain.rpc_client();
+    let _: serde_json::Value = rpc.request("evm_increaseTime", (120,)).await.unwrap();
+    let _: serde_json::Value = rpc.request("evm_mine", ()).await.unwrap();
+    let hub = Hub::new(Client::in_process(rpc), Address::repeat_byte(9));
+    let opened = Service::open(world.config.clone(), test_key(WORKER), hub, wasm::Engine::new().unwrap()).await;
+    let error = opened.unwrap_err();
+    assert!(matches!(error, Error::Clock { behind: 61..=180 }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
