@@ -9,11 +9,15 @@ use axum::{
 };
 use bourse_protocol::api::Failure;
 use std::{io, net::SocketAddr};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 /// The largest body that a route accepts unless it says otherwise, in bytes.
 pub const MAX_BODY: usize = 256 * 1024;
+
+/// Connections that may wait to be accepted, if the system allows as many (`net.core.somaxconn`). One more is dropped, and
+/// its client tries again after 1, 3 and 7 seconds: a pool whose workers all come back at once has many.
+const BACKLOG: u32 = 16_384;
 
 /// Why a service does not listen.
 #[derive(Debug, thiserror::Error)]
@@ -48,10 +52,17 @@ pub fn client(timeout: std::time::Duration) -> reqwest::Client {
 
 /// Listens on `address`; port 0 takes any free one. `what` is the service's name in errors.
 pub async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+    listen(address).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => Error::PortInUse { what, address },
         _ => Error::Bind { what, address, source },
     })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves `router` until `shutdown`; requests under way are finished, within reason. Bodies are limited to
