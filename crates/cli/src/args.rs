@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::{asset, bench, chain_command, demo, network_file, role_commands, run, task, up};
-use bourse_chain::GasPolicy;
+use bourse_chain::{Client, GasPolicy};
 use bourse_protocol::Address;
 use bourse_worker::wasm::Limits;
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -117,6 +117,24 @@ pub(crate) struct Fuel {
     /// Fuel for one run of an app, roughly instructions. All workers of a pool need the same, or their answers differ.
     #[arg(long = "fuel", value_name = "UNITS", default_value_t = Limits::default().fuel)]
     pub(crate) units: u64,
+}
+
+/// What reorgs may take back.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Depth {
+    /// How many blocks must lie above one that counts [default: 0 on development chains, 1 elsewhere].
+    #[arg(long = "depth", value_name = "BLOCKS", value_parser = clap::value_parser!(u64).range(..=64))]
+    blocks: Option<u64>,
+}
+
+impl Depth {
+    /// A client that was not used yet, with that depth.
+    pub(crate) fn of(&self, client: Client) -> Client {
+        match self.blocks {
+            Some(blocks) => client.with_depth(blocks),
+            None => client,
+        }
+    }
 }
 
 /// What transactions may cost.

@@ -1,7 +1,7 @@
 //! `bourse scheduler` and `bourse worker`: one role as a process of its own, on a network that runs elsewhere.
 
 use crate::{
-    args::{DataDir, Fuel, Gas},
+    args::{DataDir, Depth, Fuel, Gas},
     network_file::NetworkFile,
     output,
     run::need,
@@ -11,7 +11,7 @@ use crate::{
 use bourse_chain::{Hub, keys};
 use bourse_service::CancellationToken;
 use clap::Args;
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 use tokio::task::JoinSet;
 
 /// How to run a scheduler.
@@ -31,6 +31,8 @@ pub(crate) struct SchedulerArguments {
     /// The first block that can hold a deal of the pool.
     #[arg(long, default_value_t = 0)]
     start_block: u64,
+    #[command(flatten)]
+    depth: Depth,
     #[command(flatten)]
     gas: Gas,
 }
@@ -58,6 +60,8 @@ pub(crate) struct WorkerArguments {
     #[command(flatten)]
     fuel: Fuel,
     #[command(flatten)]
+    depth: Depth,
+    #[command(flatten)]
     gas: Gas,
 }
 
@@ -79,7 +83,7 @@ pub(crate) async fn scheduler(arguments: SchedulerArguments) -> eyre::Result<()>
         upload_token: services::secret(&arguments.network.join("upload.token"))?,
         gas: arguments.gas.policy(),
     };
-    let hub = Hub::new(client, network.hub);
+    let hub = Hub::new(arguments.depth.of(client), network.hub);
     let mut jobs = Jobs::new();
     services::scheduler(&mut jobs, plan, key, hub, listener, stop.clone()).await?;
     output::say(&format!("scheduler of pool {} listens at {url}; Ctrl-C stops it", network.workerpool));
@@ -105,8 +109,9 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> eyre::Result<()> {
         forge: false,
         fuel: arguments.fuel.units,
         min_cpus: arguments.min_cpus,
+        at_least: Duration::ZERO,
     };
-    let hub = Hub::new(client, network.hub);
+    let hub = Hub::new(arguments.depth.of(client), network.hub);
     let engine = bourse_worker::wasm::Engine::new()?;
     let mut jobs = Jobs::new();
     output::say(&format!(
@@ -119,7 +124,7 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> eyre::Result<()> {
 }
 
 /// Until the stop is asked for, or a part fails.
-async fn wait(mut jobs: Jobs, stop: CancellationToken) -> eyre::Result<()> {
+pub(crate) async fn wait(mut jobs: Jobs, stop: CancellationToken) -> eyre::Result<()> {
     let mut outcome = Ok(());
     while let Some(ended) = jobs.join_next().await {
         let (name, result) = ended?;

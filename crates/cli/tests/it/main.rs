@@ -15,5 +15,6 @@ mod layers;
 mod network;
 mod process;
 mod refusals;
+mod replay;
 mod run;
 mod up;
