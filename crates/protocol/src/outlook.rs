@@ -36,6 +36,7 @@ impl Outlook {
     }
 }
 
+const PAID: &str = "nothing: it is paid";
 const REFUND: &str = "the price goes back to who paid it";
 
 /// What comes next for a task.
@@ -43,8 +44,8 @@ pub fn of_task(view: &View<'_>) -> Outlook {
     let task = view.task;
     let missing = task.winners.saturating_sub(task.revealed);
     match task.status {
-        TaskStatus::Completed => Outlook::whenever("nothing: the result can be downloaded"),
-        TaskStatus::Failed => Outlook::whenever("nothing: the price is back with who paid it"),
+        TaskStatus::Completed => of_ended(true),
+        TaskStatus::Failed => of_ended(false),
         _ if view.now >= task.final_deadline => {
             Outlook::whenever(format!("{REFUND}, as soon as the claim is in a block"))
         }
@@ -65,6 +66,22 @@ pub fn of_task(view: &View<'_>) -> Outlook {
         }
         TaskStatus::Revealing => Outlook::by("the pool finalizes the task and everybody is paid", task.final_deadline),
     }
+}
+
+/// What comes next for a task that has ended, paid or not.
+pub fn of_ended(paid: bool) -> Outlook {
+    Outlook::whenever(match paid {
+        true => "nothing: the result can be downloaded",
+        false => "nothing: the price is back with who paid it",
+    })
+}
+
+/// What comes next for a replicate of a task that has ended.
+pub fn of_ended_replicate(status: Status) -> Outlook {
+    Outlook::whenever(match status {
+        Status::Completed => PAID,
+        _ => "nothing: the task has ended",
+    })
 }
 
 /// What comes next for a replicate.
@@ -111,6 +128,6 @@ pub fn of_replicate(status: Status, task: &ChainTask, leases: Leases) -> Outlook
         CantContributeSinceAfterDeadline | AbortedOnContributionTimeout => Outlook::by(REFUND, task.final_deadline),
         CantContributeSinceContributionAlreadySet => Outlook::whenever("nothing: its earlier contribution counts"),
         CantReveal | RevealFailed | RevealTimeout => Outlook::whenever("nothing: its stake goes to those who revealed"),
-        Completed => Outlook::whenever("nothing: it is paid"),
+        Completed => Outlook::whenever(PAID),
     }
 }

@@ -3,6 +3,7 @@
 //! Holds no truth of its own: deals, tasks and votes come from the chain, and with an empty store it rebuilds from
 //! there. Events only wake it; what to do is decided by [`bourse_protocol::task::steps`] from one view of the task.
 
+mod agenda;
 mod check;
 mod crew;
 mod http;

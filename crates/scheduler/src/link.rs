@@ -5,8 +5,12 @@ mod bucket;
 mod websocket;
 
 use crate::crew::Admission;
+use bourse_chain::{
+    PrivateKeySigner,
+    alloy::{primitives::eip191_hash_message, signers::SignerSync},
+};
 use bourse_protocol::{
-    Address, B256,
+    Address, B256, ids,
     link::{self, Capabilities, Frame, Greeting, Heard, Login, Resume, Session, ToScheduler, ToWorker},
     signature,
 };
@@ -82,6 +86,8 @@ struct Inner {
     hub: Address,
     chain_id: u64,
     clock: Clock,
+    /// The pool owner's, which lets workers contribute.
+    key: PrivateKeySigner,
     events: mpsc::Sender<Event>,
     /// Nonces derive from it and from the number of the connection: nobody else can foretell them.
     secret: B256,
@@ -113,11 +119,12 @@ impl Door {
     pub(crate) fn new(
         (workerpool, hub, chain_id): (Address, Address, u64),
         clock: Clock,
+        key: PrivateKeySigner,
         secret: B256,
         events: mpsc::Sender<Event>,
     ) -> Self {
         let (connections, logins) = (AtomicU64::new(0), Semaphore::new(LOGINS));
-        let inner = Inner { workerpool, hub, chain_id, clock, events, secret, connections, logins };
+        let inner = Inner { workerpool, hub, chain_id, clock, key, events, secret, connections, logins };
         Self { inner: Arc::new(inner) }
     }
 
@@ -234,9 +241,20 @@ impl<W: Wire> Talk<'_, W> {
     async fn begin(&mut self, welcome: Greeting, missed: Vec<Frame<ToWorker>>) -> Result<(), Broken> {
         say(&mut self.wire, &welcome).await?;
         for frame in missed {
-            say(&mut self.wire, &frame).await?;
+            self.say(frame).await?;
         }
         Ok(())
+    }
+
+    /// Says a message. An assignment is authorised here, beside the pool's loop: signing takes longer than all else that
+    /// is done for it, and the same signature comes out every time.
+    async fn say(&mut self, mut frame: Frame<ToWorker>) -> Result<(), Broken> {
+        if let Some(ToWorker::Assign(assignment)) = &mut frame.message {
+            let message = ids::authorization(self.worker, assignment.task, assignment.enclave_challenge);
+            let signature = self.door.inner.key.sign_hash_sync(&eip191_hash_message(message));
+            assignment.authorization = signature.expect("a local key signs every hash").as_bytes().into();
+        }
+        say(&mut self.wire, &frame).await
     }
 
     /// Until the connection ends. Says whether the session can go on over another one.
@@ -252,7 +270,7 @@ impl<W: Wire> Talk<'_, W> {
                         debug!(worker = %self.worker, "closing: the worker acknowledges nothing");
                         return false;
                     };
-                    if say(&mut self.wire, &frame).await.is_err() || last {
+                    if self.say(frame).await.is_err() || last {
                         return true;
                     }
                 }

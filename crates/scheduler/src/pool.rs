@@ -1,5 +1,7 @@
 //! The pool's table: tasks and replicates in memory, each change noted in the store. No I/O but the store's flush.
 
+mod show;
+
 use crate::{
     crew::{Crew, Need},
     queue::Queue,
@@ -8,12 +10,11 @@ use crate::{
 };
 use bourse_protocol::{
     Address, U256,
-    api::{ReplicateView, StageChange, StatusChange, TaskView, WorkerView},
+    api::{StageChange, StatusChange},
     deal::{ChainTask, ContributionStatus, Deal, ResultLink, TaskStatus},
     ids::{ResultDigest, TaskId},
     link::{ToScheduler, ToWorker},
-    outlook::{self, Leases, Outlook},
-    replicate::{Cause, CauseCode, Phase, Status},
+    replicate::{Cause, CauseCode, Status},
     task::{self, Part, Stage, Step, View, Vote},
 };
 use bourse_service::{
@@ -64,6 +65,13 @@ pub(crate) struct Entry {
     stages: Vec<StageChange>,
     /// The block at which it was first seen to have ended.
     ended: Option<u64>,
+}
+
+impl Entry {
+    /// Whether it had ended so long before a block that its end stays.
+    fn is_buried(&self, block: u64) -> bool {
+        self.ended.is_some_and(|ended| ended + BURIED <= block)
+    }
 }
 
 struct Replicate {
@@ -145,6 +153,11 @@ impl Pool {
         Ok(())
     }
 
+    /// Whether a flush has something to write.
+    pub(crate) fn has_notes(&self) -> bool {
+        self.store.has_notes()
+    }
+
     /// A message for a worker, after the next flush.
     pub(crate) fn tell(&mut self, worker: Address, message: ToWorker) {
         self.outgoing.push((worker, message));
@@ -203,10 +216,10 @@ impl Pool {
             stages: task.stages,
             ended: None,
         };
-        let now = self.now();
+        let here = self.here();
         for replicate in &entry.replicates {
             self.parts.entry(replicate.worker).or_default().insert(task.task);
-            self.crew.remember(replicate.worker, now);
+            self.crew.remember(replicate.worker, here);
             if replicate.status().may_still_contribute() {
                 self.crew.load(replicate.worker, true);
                 self.waiting.running(entry.deal.requester, true);
@@ -231,13 +244,12 @@ impl Pool {
 
     /// Tasks that ended so long before this block that they can be looked at for the last time.
     pub(crate) fn buried(&self, block: u64) -> Vec<TaskId> {
-        let buried = |e: &Entry| e.ended.is_some_and(|ended| ended + BURIED <= block);
-        self.tasks.iter().filter(|(_, e)| buried(e)).map(|(id, _)| *id).collect()
+        self.tasks.iter().filter(|(_, e)| e.is_buried(block)).map(|(id, _)| *id).collect()
     }
 
     /// Whether a task had ended so long before a block that its end stays.
     pub(crate) fn is_buried(&self, id: TaskId, block: u64) -> bool {
-        self.tasks.get(&id).is_some_and(|e| e.ended.is_some_and(|ended| ended + BURIED <= block))
+        self.tasks.get(&id).is_some_and(|e| e.is_buried(block))
     }
 
     /// Tasks of which a deadline lies between two moments.
@@ -436,6 +448,11 @@ impl Pool {
         self.part_of(worker).into_iter().filter(theirs).collect()
     }
 
+    /// How many stages a task has entered: what happens again in another one is told apart by it.
+    pub(crate) fn stages(&self, id: TaskId) -> usize {
+        self.tasks.get(&id).map_or(0, |entry| entry.stages.len())
+    }
+
     fn is_open(&self, id: TaskId) -> bool {
         self.tasks.get(&id).is_some_and(|e| e.ended.is_none())
     }
@@ -536,83 +553,6 @@ impl Pool {
             }
         }
         touched
-    }
-
-    /// A task as shown to people, if it is on the table.
-    pub(crate) fn view(&self, id: TaskId) -> Option<TaskView> {
-        let entry = self.tasks.get(&id)?;
-        let stage = entry.stages.last().map_or(Stage::Received, |s| s.status);
-        let (now, parts) = (self.now(), self.parts(entry, self.now()));
-        let patience = self.runs.patience(entry.deal.app.pointer, entry.period);
-        let replicate = |r: &Replicate| {
-            let vote = entry.votes.iter().find(|v| v.worker == r.worker);
-            let leases = Leases {
-                contribution: r.began().saturating_add(patience),
-                upload: r.since().saturating_add(UPLOAD_LEASE),
-            };
-            let outlook = outlook::of_replicate(r.status(), &entry.chain, leases);
-            let contribution = vote.map_or(ContributionStatus::Unset, |v| v.status);
-            self.replicate_view(r.worker, &r.history, contribution, outlook)
-        };
-        Some(TaskView {
-            chain_task_id: id,
-            deal_id: entry.deal.id,
-            index: entry.index,
-            current_status: stage,
-            chain_status: entry.chain.status,
-            date_status_list: entry.stages.clone(),
-            outlook: outlook::of_task(&look(entry, now, &parts)),
-            cause: self.obstacle(entry),
-            contribution_deadline: entry.chain.contribution_deadline,
-            final_deadline: entry.chain.final_deadline,
-            result: entry.result.clone(),
-            replicates: entry.replicates.iter().map(replicate).collect(),
-        })
-    }
-
-    /// Why the task does not go on just now, if it lacks workers.
-    fn obstacle(&self, entry: &Entry) -> Option<Cause> {
-        let waiting = entry.chain.status == TaskStatus::Active
-            && !entry.replicates.iter().any(|r| r.status().may_still_contribute());
-        let failed = entry.replicates.iter().rev().find_map(|r| r.history.last()?.cause.clone());
-        waiting.then_some(failed).flatten()
-    }
-
-    /// A replicate as shown to people.
-    pub(crate) fn replicate_view(
-        &self,
-        worker: Address,
-        history: &[StatusChange],
-        contribution: ContributionStatus,
-        outlook: Outlook,
-    ) -> ReplicateView {
-        let status = current(history);
-        let attempts = history.iter().filter(|c| c.status == Status::Created).count();
-        ReplicateView {
-            wallet_address: worker,
-            worker_name: self.crew.name(worker),
-            current_status: status,
-            phase: history.iter().rev().find_map(|c| c.status.phase()).unwrap_or(Phase::Assigned),
-            outcome: status.outcome(),
-            attempt: u32::try_from(attempts).unwrap_or(u32::MAX),
-            outlook,
-            cause: history.last().and_then(|c| c.cause.clone()),
-            contribution,
-            status_update_list: history.to_vec(),
-        }
-    }
-
-    /// The workers as shown to people.
-    pub(crate) fn workers(&self) -> Vec<WorkerView> {
-        let view = |(address, w, connected, last_alive): (Address, &crate::crew::Worker, bool, u64)| WorkerView {
-            wallet_address: address,
-            name: w.name.clone(),
-            connected,
-            last_alive,
-            capabilities: w.capabilities.clone(),
-            tasks: self.part_of(address).into_iter().filter(|id| self.is_open(*id)).collect(),
-        };
-        self.crew.all().map(view).collect()
     }
 }
 

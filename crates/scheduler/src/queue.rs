@@ -1,36 +1,41 @@
 //! Tasks that wait for a worker, fair between requesters. Pure.
 
 use bourse_protocol::{Address, ids::TaskId};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
 /// The tasks that found no worker: first come, first served within a requester; between requesters, who has the fewest
 /// workers at work comes first, then who was served longest ago.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    waiting: BTreeMap<Address, VecDeque<TaskId>>,
-    members: BTreeSet<TaskId>,
+    /// By requester, in the order of their coming.
+    waiting: BTreeMap<Address, BTreeMap<u64, TaskId>>,
+    /// Each with its place.
+    members: BTreeMap<TaskId, u64>,
     /// Replicates at work, by requester.
     running: BTreeMap<Address, u32>,
     served: BTreeMap<Address, u64>,
     turn: u64,
+    places: u64,
 }
 
 impl Queue {
     /// A task waits. Says whether it did not before.
     pub(crate) fn push(&mut self, requester: Address, task: TaskId) -> bool {
-        let new = self.members.insert(task);
-        if new {
-            self.waiting.entry(requester).or_default().push_back(task);
+        if self.members.contains_key(&task) {
+            return false;
         }
-        new
+        self.places += 1;
+        self.members.insert(task, self.places);
+        self.waiting.entry(requester).or_default().insert(self.places, task);
+        true
     }
 
     /// A task waits no more.
     pub(crate) fn remove(&mut self, requester: Address, task: TaskId) {
-        if self.members.remove(&task)
+        if let Some(place) = self.members.remove(&task)
             && let Some(tasks) = self.waiting.get_mut(&requester)
         {
-            tasks.retain(|t| *t != task);
+            tasks.remove(&place);
             if tasks.is_empty() {
                 self.waiting.remove(&requester);
             }
@@ -65,9 +70,13 @@ impl Queue {
         let rank = |r: &Address| (self.running.get(r).copied().unwrap_or(0), self.served.get(r).copied().unwrap_or(0));
         let mut requesters: Vec<_> = self.waiting.iter().map(|(r, tasks)| (rank(r), *r, tasks)).collect();
         requesters.sort_by_key(|(rank, requester, _)| (*rank, *requester));
-        let longest = requesters.iter().map(|(.., tasks)| tasks.len()).max().unwrap_or(0);
-        let rounds = (0..longest).flat_map(|n| requesters.iter().filter_map(move |(.., tasks)| tasks.get(n).copied()));
-        rounds.take(limit).collect()
+        let mut tasks: Vec<_> = requesters.into_iter().map(|(.., tasks)| tasks.values().copied()).collect();
+        let mut order = Vec::with_capacity(limit.min(self.len()));
+        while order.len() < limit.min(self.len()) {
+            order.extend(tasks.iter_mut().filter_map(Iterator::next));
+        }
+        order.truncate(limit);
+        order
     }
 }
 

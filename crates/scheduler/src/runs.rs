@@ -13,7 +13,29 @@ const APPS: usize = 1_000;
 /// Finished runs of apps, in seconds from the assignment to the contribution on chain.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
-    apps: BTreeMap<Address, VecDeque<u64>>,
+    apps: BTreeMap<Address, Known>,
+}
+
+/// Of one app.
+#[derive(Debug, Default)]
+struct Known {
+    runs: VecDeque<u64>,
+    /// What 95 % of them do not exceed, once they are enough: asked for far more often than it changes.
+    slow: Option<u64>,
+}
+
+impl Known {
+    fn add(&mut self, seconds: u64) {
+        self.runs.push_back(seconds);
+        let surplus = self.runs.len().saturating_sub(REMEMBERED);
+        self.runs.drain(..surplus);
+        self.slow = (self.runs.len() >= ENOUGH).then(|| {
+            let mut sorted: Vec<_> = self.runs.iter().copied().collect();
+            sorted.sort_unstable();
+            // Nearest rank: the least value that 95 % of the runs do not exceed.
+            sorted[(sorted.len() * 95).div_ceil(100) - 1]
+        });
+    }
 }
 
 impl Runs {
@@ -22,21 +44,15 @@ impl Runs {
         if self.apps.len() >= APPS && !self.apps.contains_key(&app) {
             self.apps.pop_first();
         }
-        let runs = self.apps.entry(app).or_default();
-        runs.push_back(seconds);
-        let surplus = runs.len().saturating_sub(REMEMBERED);
-        runs.drain(..surplus);
+        self.apps.entry(app).or_default().add(seconds);
     }
 
     /// After so many seconds without a contribution a replicate is replaced: the 95th percentile of the app's finished
     /// runs, and `period` (the category's T) while too few are known or if they took longer.
     pub(crate) fn patience(&self, app: Address, period: u64) -> u64 {
-        let Some(runs) = self.apps.get(&app).filter(|runs| runs.len() >= ENOUGH) else { return period };
-        let mut sorted: Vec<_> = runs.iter().copied().collect();
-        sorted.sort_unstable();
-        // Nearest rank: the least value that 95 % of the runs do not exceed. A second is the clock's grain.
-        let rank = (sorted.len() * 95).div_ceil(100);
-        (sorted[rank - 1] + 1).min(period)
+        let slow = self.apps.get(&app).and_then(|known| known.slow);
+        // A second is the clock's grain.
+        slow.map_or(period, |slow| (slow + 1).min(period))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     Config, Error,
+    agenda::Agenda,
     check::{self, Gateway, Results},
     crew::{Admission, Crew, Need},
     http::{self, Query},
@@ -11,11 +12,11 @@ use crate::{
 };
 use bourse_chain::{
     Hub, PrivateKeySigner, SendError, Sender,
-    alloy::{primitives::eip191_hash_message, rpc::types::Filter, signers::SignerSync, sol_types::SolEvent},
+    alloy::{rpc::types::Filter, sol_types::SolEvent},
     follower::{Cursor, Follower, News},
 };
 use bourse_protocol::{
-    Address, U256,
+    Address, Bytes, U256,
     abi::IHub,
     consensus,
     deal::{Deal, ResultLink, TaskStatus},
@@ -30,6 +31,7 @@ use bourse_service::{
     http as edge,
     journal::{self, Journal},
 };
+use futures_util::future::join_all;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -38,7 +40,7 @@ use std::{
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
 };
 use tracing::{error, info, warn};
 
@@ -48,14 +50,17 @@ const EVENTS: usize = 1024;
 const RETRY: u64 = 3;
 /// The most tasks that one deal may put on the table at once.
 const MAX_BAG: u64 = 10_000;
-/// Messages of workers that share one commit.
+/// Tasks that are read at one block.
+const TOGETHER: usize = 16;
+/// Scores that are read at a time.
+const SCORES: usize = 16;
+/// Messages of workers, and results of jobs, that share one commit.
 const BATCH: usize = 512;
 
 /// The scheduler of one pool.
 pub struct Service {
     config: Config,
     hub: Hub,
-    key: PrivateKeySigner,
     pool: Pool,
     follower: Follower,
     cursor: Cursor,
@@ -64,10 +69,10 @@ pub struct Service {
     door: Door,
     inbox: mpsc::Receiver<Event>,
     jobs: JoinSet<Done>,
-    /// Tasks to look at.
-    dirty: BTreeSet<TaskId>,
-    /// Tasks that are being read from the chain.
-    reading: BTreeSet<TaskId>,
+    /// Tasks to read from the chain.
+    agenda: Agenda,
+    /// Workers whose score is to be read, and how many are being read.
+    scores: (BTreeSet<Address>, usize),
     /// Transactions and checks under way or to be retried: not before the given second.
     waiting: BTreeMap<String, u64>,
     /// Transactions that were mined and failed, and how often: the next try is another transaction.
@@ -76,6 +81,8 @@ pub struct Service {
     full: bool,
     following: bool,
     looked_at: u64,
+    /// When the last tick was, in milliseconds.
+    ticked_at: u64,
 }
 
 /// What a job that ran beside the loop brings back.
@@ -83,7 +90,8 @@ enum Done {
     News(Result<Option<News>, bourse_chain::Error>),
     Opened(Vec<Found>, News),
     OpenFailed(bourse_chain::Error),
-    Facts(TaskId, Result<Facts, bourse_chain::Error>),
+    Facts(Vec<(TaskId, Result<Facts, bourse_chain::Error>)>),
+    NoFacts(Vec<TaskId>, bourse_chain::Error),
     Sent(TaskId, String, Result<(), SendError>),
     Checked(TaskId, Address, ResultLink, Result<(), check::Error>),
     Score(Address, Result<U256, bourse_chain::Error>),
@@ -133,19 +141,19 @@ impl Service {
             follower: Follower::new(hub.client.clone(), filter(&hub)),
             pool: Pool::new(store, config.clock.clone(), crew),
             results,
-            door: Door::new(place, config.clock.clone(), config.secret, events),
+            door: Door::new(place, config.clock.clone(), key, config.secret, events),
             inbox,
             jobs: JoinSet::new(),
-            dirty: BTreeSet::new(),
-            reading: BTreeSet::new(),
+            agenda: Agenda::default(),
+            scores: (BTreeSet::new(), 0),
             waiting: BTreeMap::new(),
             failed: BTreeMap::new(),
             full: false,
             following: false,
             looked_at: config.clock.seconds(),
+            ticked_at: config.clock.millis(),
             config,
             hub,
-            key,
             cursor,
             sender,
         };
@@ -160,7 +168,7 @@ impl Service {
 
     /// Puts the remembered tasks back on the table.
     async fn resume(&mut self) -> Result<(), Error> {
-        let mut known = BTreeMap::new();
+        let (mut known, mut open) = (BTreeMap::new(), 0_usize);
         for task in self.pool.store.open_tasks()? {
             let terms = (task.deal.app.pointer, task.deal.category);
             let (period, app_type) = match known.get(&terms) {
@@ -168,11 +176,12 @@ impl Service {
                 None => known.entry(terms).or_insert(describe(&self.hub, &task.deal).await?),
             };
             let need = Need::new(app_type.clone(), task.deal.tag, self.config.floor);
-            self.dirty.insert(task.task);
+            self.agenda.revisit([task.task]);
+            open += usize::from(!task.has_ended());
             self.pool.open(task, *period, need);
         }
-        if !self.dirty.is_empty() {
-            info!(tasks = self.dirty.len(), "going on with open tasks");
+        if open > 0 {
+            info!(tasks = open, "going on with open tasks");
         }
         Ok(())
     }
@@ -206,27 +215,17 @@ impl Service {
         let mut full_pass = tokio::time::interval(self.config.full_pass);
         full_pass.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            // In this order: what makes room comes before what fills it, and a stop before both.
+            // A stop comes first, then what comes seldom. The others cannot be kept waiting: see below.
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                Some(done) = self.jobs.join_next() => match done {
-                    Ok(done) => self.take(done)?,
-                    // A bug must not be survived by half.
-                    Err(error) => std::panic::resume_unwind(error.into_panic()),
-                },
                 _ = tick.tick() => self.tick(),
-                _ = full_pass.tick() => self.dirty.extend(self.pool.open_tasks()),
+                _ = full_pass.tick() => self.agenda.revisit(self.pool.open_tasks()),
                 Some(query) = questions.recv() => self.answer(query),
+                Some(done) = self.jobs.join_next() => self.finish(done)?,
                 Some(event) = self.inbox.recv() => self.hear(event),
             }
-            // What is there already shares the commit.
-            for _ in 0..BATCH {
-                match self.inbox.try_recv() {
-                    Ok(event) => self.hear(event),
-                    Err(_) => break,
-                }
-            }
+            self.take_what_is_there()?;
             self.hand_out();
             self.flush()?;
             self.look();
@@ -234,9 +233,34 @@ impl Service {
         self.flush()
     }
 
+    /// What is there already shares the commit; what makes room comes before what fills it.
+    fn take_what_is_there(&mut self) -> Result<(), Error> {
+        for _ in 0..BATCH {
+            let Some(done) = self.jobs.try_join_next() else { break };
+            self.finish(done)?;
+        }
+        for _ in 0..BATCH {
+            let Ok(event) = self.inbox.try_recv() else { break };
+            self.hear(event);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, done: Result<Done, JoinError>) -> Result<(), Error> {
+        match done {
+            Ok(done) => self.take(done),
+            // A bug must not be survived by half.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
     /// Writes what is new, then says it. A full disk is waited for: nothing is said that is not on disk.
     fn flush(&mut self) -> Result<(), Error> {
-        match self.pool.flush() {
+        let flushed = match self.pool.has_notes() {
+            true => beside_others(|| self.pool.flush()),
+            false => self.pool.flush(),
+        };
+        match flushed {
             Ok(()) => self.full = false,
             Err(full @ journal::Error::DiskFull { .. }) => {
                 if !std::mem::replace(&mut self.full, true) {
@@ -258,14 +282,16 @@ impl Service {
 
     fn tick(&mut self) {
         let now = self.pool.now();
+        let millis = self.config.clock.millis();
+        self.agenda.pass(millis.saturating_sub(std::mem::replace(&mut self.ticked_at, millis)));
         if now != self.looked_at {
-            self.dirty.extend(self.pool.due(self.looked_at, now));
-            self.dirty.extend(self.pool.give_up_lost());
+            self.agenda.add_all(self.pool.due(self.looked_at, now));
+            self.agenda.add_all(self.pool.give_up_lost());
             self.pool.crew.wake(now);
             let due: Vec<_> = self.waiting.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
             for id in due {
                 self.waiting.remove(&id);
-                self.dirty.extend(id.split(':').nth(1).and_then(|task| task.parse::<TaskId>().ok()));
+                self.agenda.add_all(id.split(':').nth(1).and_then(|task| task.parse::<TaskId>().ok()));
             }
             self.looked_at = now;
         }
@@ -280,16 +306,26 @@ impl Service {
         }
     }
 
-    /// Starts reading the tasks that something happened to.
+    /// Starts reading tasks that something happened to or that are due, and scores.
     fn look(&mut self) {
-        let ready: Vec<_> = self.dirty.difference(&self.reading).copied().collect();
-        for id in ready {
-            self.dirty.remove(&id);
-            if self.pool.entry(id).is_some() {
-                self.reading.insert(id);
-                let hub = self.hub.clone();
-                self.jobs.spawn(async move { Done::Facts(id, facts(&hub, id).await) });
+        let mut batch = Vec::new();
+        while let Some(id) = self.agenda.next() {
+            match self.pool.entry(id) {
+                Some(_) => batch.push(id),
+                None => self.agenda.done(id),
             }
+        }
+        for tasks in batch.chunks(TOGETHER) {
+            self.jobs.spawn(read_tasks(self.hub.clone(), tasks.to_vec()));
+        }
+        while self.scores.1 < SCORES
+            && !self.scores.0.is_empty()
+            && self.agenda.affords()
+            && let Some(worker) = self.scores.0.pop_first()
+        {
+            self.scores.1 += 1;
+            let hub = self.hub.clone();
+            self.jobs.spawn(async move { Done::Score(worker, hub.score(worker).await) });
         }
     }
 
@@ -302,20 +338,10 @@ impl Service {
                 warn!(%error, "cannot follow the chain; trying again");
             }
             Done::Opened(tasks, news) => self.opened(tasks, news)?,
-            Done::Facts(id, Ok(facts)) => {
-                self.reading.remove(&id);
-                let block = facts.block;
-                let steps = self.pool.absorb(id, facts);
-                self.perform(id, steps);
-                if self.pool.is_buried(id, block) {
-                    self.pool.close(id);
-                    self.failed.remove(&id);
-                }
-            }
-            Done::Facts(id, Err(error)) => {
-                self.reading.remove(&id);
-                warn!(task = %id, %error, "cannot read the task; trying again");
-                self.waiting.insert(format!("read:{id}"), self.pool.now() + 1);
+            Done::Facts(read) => read.into_iter().for_each(|(id, facts)| self.absorb(id, facts)),
+            Done::NoFacts(ids, error) => {
+                warn!(tasks = ids.len(), %error, "cannot read the chain; trying again");
+                ids.into_iter().for_each(|id| self.read_again(id));
             }
             Done::Sent(id, name, result) => {
                 if let Err(error) = result {
@@ -325,13 +351,42 @@ impl Service {
                     warn!(task = %id, %error, "transaction");
                 }
                 self.waiting.insert(name, self.pool.now() + RETRY);
-                self.dirty.insert(id);
+                self.agenda.add(id);
             }
             Done::Checked(id, worker, link, result) => self.checked(id, worker, link, result),
-            Done::Score(worker, Ok(score)) => self.pool.crew.set_score(worker, score),
-            Done::Score(worker, Err(error)) => warn!(%worker, %error, "cannot read a score"),
+            Done::Score(worker, score) => {
+                self.scores.1 -= 1;
+                match score {
+                    Ok(score) => self.pool.crew.set_score(worker, score),
+                    Err(error) => warn!(%worker, %error, "cannot read a score"),
+                }
+            }
         }
         Ok(())
+    }
+
+    fn absorb(&mut self, id: TaskId, facts: Result<Facts, bourse_chain::Error>) {
+        match facts {
+            Ok(facts) => {
+                self.agenda.done(id);
+                let block = facts.block;
+                let steps = self.pool.absorb(id, facts);
+                self.perform(id, steps);
+                if self.pool.is_buried(id, block) {
+                    self.pool.close(id);
+                    self.failed.remove(&id);
+                }
+            }
+            Err(error) => {
+                warn!(task = %id, %error, "cannot read the task; trying again");
+                self.read_again(id);
+            }
+        }
+    }
+
+    fn read_again(&mut self, id: TaskId) {
+        self.agenda.done(id);
+        self.waiting.insert(format!("read:{id}"), self.pool.now() + 1);
     }
 
     /// Notes which tasks the news is about, and reads new deals.
@@ -341,8 +396,8 @@ impl Service {
             self.pool.store.advance(&news.cursor, &[]);
         }
         match news.reorg {
-            true => self.dirty.extend(self.pool.all_tasks()),
-            false => self.dirty.extend(self.pool.buried(news.head.number)),
+            true => self.agenda.revisit(self.pool.all_tasks()),
+            false => self.agenda.revisit(self.pool.buried(news.head.number)),
         }
         let mut deals = Vec::new();
         for log in &news.logs {
@@ -352,7 +407,7 @@ impl Service {
                 let ours = notice.ok().filter(|n| n.workerpool == self.config.workerpool);
                 deals.extend(ours.map(|n| ids::DealId(n.dealid)));
             } else if let Some(task) = topics.get(1) {
-                self.dirty.insert(TaskId(*task));
+                self.agenda.add(TaskId(*task));
             }
         }
         // At the block that the news is of: a node that has not seen it yet shows no deal, and that is no answer.
@@ -383,7 +438,7 @@ impl Service {
         }
         for Found { task, period, app_type } in fresh {
             info!(task = %task.task, deal = %task.deal.id, trust = %task.deal.trust, "bought");
-            self.dirty.insert(task.task);
+            self.agenda.add(task.task);
             let need = Need::new(app_type, task.deal.tag, self.config.floor);
             self.pool.open(task, period, need);
         }
@@ -396,9 +451,9 @@ impl Service {
             Event::Said { worker, connection, message } if self.pool.crew.is_current(worker, connection) => {
                 match self.pool.hear(worker, message) {
                     Heard::Draining => {}
-                    Heard::Progress(task) => drop(self.dirty.insert(task)),
+                    Heard::Progress(task) => self.agenda.add(task),
                     Heard::Free(task) => {
-                        self.dirty.insert(task);
+                        self.agenda.add(task);
                         self.hand_out();
                         self.pool.say_no_work(worker);
                     }
@@ -408,7 +463,7 @@ impl Service {
             Event::Left { worker, connection, session } => {
                 if self.pool.crew.leave(worker, connection, session) {
                     info!(%worker, "worker disconnected");
-                    self.dirty.extend(self.pool.part_of(worker));
+                    self.agenda.add_all(self.pool.part_of(worker));
                 }
             }
             Event::Said { .. } => {}
@@ -440,7 +495,7 @@ impl Service {
         // If the connection has ended, it says so itself.
         let _ = answer.send(admission);
         match resumed {
-            true => self.dirty.extend(self.pool.part_of(worker)),
+            true => self.agenda.add_all(self.pool.part_of(worker)),
             false => self.begin(worker),
         }
     }
@@ -450,9 +505,8 @@ impl Service {
         for task in self.pool.assigned(worker) {
             self.assign(task, worker);
         }
-        let hub = self.hub.clone();
-        self.jobs.spawn(async move { Done::Score(worker, hub.score(worker).await) });
-        self.dirty.extend(self.pool.part_of(worker));
+        self.scores.0.insert(worker);
+        self.agenda.revisit(self.pool.part_of(worker));
         self.hand_out();
         self.pool.say_no_work(worker);
     }
@@ -476,7 +530,7 @@ impl Service {
                 Step::Finalize(link) => self.transact(id, format!("finalize:{id}"), Tx::Finalize(link)),
                 Step::Reopen if planted(Defect::NoReopen) => {}
                 Step::Reopen => {
-                    let round = self.pool.view(id).map_or(0, |v| v.date_status_list.len());
+                    let round = self.pool.stages(id);
                     self.transact(id, format!("reopen:{id}:{round}"), Tx::Reopen);
                 }
                 Step::Claim if planted(Defect::NoClaim) => {}
@@ -492,8 +546,7 @@ impl Service {
                 Step::End(worker, status, cause) => {
                     self.pool.record(id, worker, status, cause, now);
                     self.pool.tell(worker, ToWorker::Complete { task: id });
-                    let hub = self.hub.clone();
-                    self.jobs.spawn(async move { Done::Score(worker, hub.score(worker).await) });
+                    self.scores.0.insert(worker);
                 }
             }
         }
@@ -517,9 +570,8 @@ impl Service {
     fn assign(&mut self, task: TaskId, worker: Address) {
         let Some(entry) = self.pool.entry(task) else { return };
         let (deal, index) = (entry.deal.id, entry.index);
-        let message = ids::authorization(worker, task, Address::ZERO);
-        let signature = self.key.sign_hash_sync(&eip191_hash_message(message)).expect("a local key signs every hash");
-        let authorization = signature.as_bytes().into();
+        // The connection signs it.
+        let authorization = Bytes::new();
         let assignment = Assignment { task, deal, index, authorization, enclave_challenge: Address::ZERO };
         self.pool.tell(worker, ToWorker::Assign(assignment));
     }
@@ -559,7 +611,7 @@ impl Service {
 
     fn checked(&mut self, id: TaskId, worker: Address, link: ResultLink, result: Result<(), check::Error>) {
         self.waiting.remove(&format!("check:{id}:{worker}"));
-        self.dirty.insert(id);
+        self.agenda.add(id);
         match result {
             Ok(()) => self.pool.uploaded(id, worker, link),
             Err(error) => {
@@ -574,44 +626,13 @@ impl Service {
     fn answer(&self, query: Query) {
         // Whoever asked may have gone.
         match query {
-            Query::Task(id, reply) => drop(reply.send(self.pool.view(id).or_else(|| self.ended(id)))),
+            Query::Task(id, reply) => drop(reply.send(self.pool.show(id))),
             Query::Tasks(reply) => {
                 let recent = self.pool.store.recent(100).unwrap_or_default();
-                let view = |t: Remembered| self.pool.view(t.task).or_else(|| self.ended(t.task));
-                drop(reply.send(recent.into_iter().filter_map(view).collect()));
+                drop(reply.send(recent.into_iter().map(|task| self.pool.show_remembered(task)).collect()));
             }
-            Query::Workers(reply) => drop(reply.send(self.pool.workers())),
+            Query::Workers(reply) => drop(reply.send(self.pool.show_workers())),
         }
-    }
-
-    /// A task that is off the table, from memory.
-    fn ended(&self, id: TaskId) -> Option<bourse_protocol::api::TaskView> {
-        use bourse_protocol::{api::TaskView, deal::ContributionStatus, outlook::Outlook, task::Stage};
-        let task = self.pool.store.task(id).ok().flatten()?;
-        let stage = task.stages.last().map_or(Stage::Received, |s| s.status);
-        let nothing = |next: &str| Outlook { next: next.into(), by: None };
-        let part = |(worker, history): &(Address, Vec<_>)| {
-            let outlook = nothing("nothing: the task has ended");
-            self.pool.replicate_view(*worker, history, ContributionStatus::Unset, outlook)
-        };
-        let outlook = nothing(match stage {
-            Stage::Completed => "nothing: the result can be downloaded",
-            _ => "nothing: the price is back with who paid it",
-        });
-        Some(TaskView {
-            chain_task_id: id,
-            deal_id: task.deal.id,
-            index: task.index,
-            current_status: stage,
-            chain_status: if stage == Stage::Completed { TaskStatus::Completed } else { TaskStatus::Failed },
-            outlook,
-            cause: None,
-            contribution_deadline: 0,
-            final_deadline: 0,
-            result: task.result,
-            replicates: task.replicates.iter().map(part).collect(),
-            date_status_list: task.stages,
-        })
     }
 }
 
@@ -651,11 +672,26 @@ async fn send(
     Ok(())
 }
 
-/// Everything about a task that a decision rests on.
-async fn facts(hub: &Hub, id: TaskId) -> Result<Facts, bourse_chain::Error> {
-    // All of it at one block: a decision never mixes two.
-    let head = hub.client.head().await?;
-    let hub = hub.at(head);
+/// Does what waits for the disk while the runtime's other tasks, such as the connections, go on on other threads.
+fn beside_others<T>(wait: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(wait),
+        _ => wait(),
+    }
+}
+
+/// Reads tasks, all of them at one block.
+async fn read_tasks(hub: Hub, ids: Vec<TaskId>) -> Done {
+    let head = match hub.client.head().await {
+        Ok(head) => head,
+        Err(error) => return Done::NoFacts(ids, error),
+    };
+    let hub = &hub.at(head);
+    Done::Facts(join_all(ids.into_iter().map(|id| async move { (id, facts(hub, head.number, id).await) })).await)
+}
+
+/// Everything about a task that a decision rests on. The hub's block is fixed: a decision never mixes two.
+async fn facts(hub: &Hub, block: u64, id: TaskId) -> Result<Facts, bourse_chain::Error> {
     let task = hub.task(id).await?;
     let mut votes = Vec::with_capacity(task.contributors.len());
     for worker in &task.contributors {
@@ -665,7 +701,7 @@ async fn facts(hub: &Hub, id: TaskId) -> Result<Facts, bourse_chain::Error> {
         let weight = consensus::weight(hub.score(*worker).await?).clamp(least, greatest);
         votes.push(Vote { worker: *worker, status: contribution.status, hash: contribution.result_hash, weight });
     }
-    Ok(Facts { task, votes, block: head.number })
+    Ok(Facts { task, votes, block })
 }
 
 /// The tasks of deals, with what is needed to work on them.

@@ -1,13 +1,13 @@
 //! The scheduler's tables. What is here is a memory of what was said and done; the chain can replace all of it.
 
 use bourse_chain::follower::Cursor;
-use bourse_protocol::Address;
 use bourse_protocol::{
-    U256,
+    Address, U256,
     api::{StageChange, StatusChange},
     deal::{Deal, ResultLink},
     ids::TaskId,
     replicate::Status,
+    task::Stage,
 };
 use bourse_service::journal::{Error, Journal};
 use rusqlite::{Transaction, params, types::FromSqlError};
@@ -71,6 +71,13 @@ pub(crate) struct Remembered {
     pub(crate) replicates: Vec<(Address, Vec<StatusChange>)>,
 }
 
+impl Remembered {
+    /// Whether it had ended, as far as is known.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.stages.last().map(|s| s.status), Some(Stage::Completed | Stage::Failed))
+    }
+}
+
 impl Store {
     /// The tables in `journal`, whose schema is [`SCHEMA`].
     pub(crate) fn new(journal: Journal, owner: &str) -> Result<Self, Error> {
@@ -94,7 +101,6 @@ impl Store {
     }
 
     /// Whether something waits to be written.
-    #[cfg(test)]
     pub(crate) fn has_notes(&self) -> bool {
         !self.notes.is_empty()
     }
@@ -235,7 +241,7 @@ pub(crate) fn current(history: &[StatusChange]) -> Status {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use bourse_protocol::{B256, deal::Resource, ids::DealId, money::Nrlc, task::Stage};
+    use bourse_protocol::{B256, deal::Resource, ids::DealId, money::Nrlc};
 
     pub(crate) fn deal() -> Deal {
         let resource =

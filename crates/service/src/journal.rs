@@ -183,7 +183,7 @@ impl Journal {
     fn prepare(&self, schema: &[&str]) -> Result<(), Error> {
         self.read(|c| {
             c.execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -2000;",
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16000;",
             )
         })?;
         let applied: u32 = self.read(|c| c.pragma_query_value(None, "user_version", |row| row.get(0)))?;

@@ -50,7 +50,7 @@ fn contributed(pool: &Pool, status: ContributionStatus) -> Facts {
 }
 
 fn status(pool: &Pool) -> Status {
-    pool.view(TASK).unwrap().replicates[0].current_status
+    pool.show(TASK).unwrap().replicates[0].current_status
 }
 
 #[test]
@@ -140,4 +140,22 @@ fn an_end_that_goes_away_with_its_block_is_none_and_one_that_is_buried_is() {
     assert_eq!((pool.buried(20 + BURIED - 1), pool.buried(20 + BURIED)), (vec![], vec![TASK]));
     pool.close(TASK);
     assert!(pool.all_tasks().is_empty());
+}
+
+#[test]
+fn a_worker_of_before_the_restart_is_given_up_after_its_silence_though_the_chain_is_ahead() {
+    let clock = Clock::virtual_at(1_000);
+    let mut pool = pool(&clock);
+    pool.saw_block(9_000);
+    let history = vec![StatusChange { date: 990, status: Status::Computing, cause: None }];
+    let replicates = vec![(WORKER, history)];
+    pool.open(
+        Remembered { task: TASK, deal: deal(), index: U256::ZERO, result: None, stages: vec![], replicates },
+        100_000,
+        Need::default(),
+    );
+    clock.advance(Duration::from_secs(LOST_SECONDS - 1));
+    assert!(pool.give_up_lost().is_empty());
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(pool.give_up_lost(), [TASK]);
 }

@@ -1,0 +1,131 @@
+//! The pool as shown to people.
+
+use super::{Entry, Pool, Replicate, UPLOAD_LEASE, look};
+use crate::{
+    crew::Worker,
+    store::{Remembered, current},
+};
+use bourse_protocol::{
+    Address,
+    api::{ReplicateView, StatusChange, TaskView, WorkerView},
+    deal::{ContributionStatus, TaskStatus},
+    ids::TaskId,
+    outlook::{self, Leases, Outlook},
+    replicate::{Cause, Phase, Status},
+    task::Stage,
+};
+
+impl Pool {
+    /// A task, if it is known. One that cannot be read from the store is not.
+    pub(crate) fn show(&self, id: TaskId) -> Option<TaskView> {
+        match self.tasks.get(&id) {
+            Some(entry) => Some(self.view(id, entry)),
+            None => self.store.task(id).ok().flatten().map(|task| self.view_remembered(task)),
+        }
+    }
+
+    /// A remembered task, as it is now if it is on the table.
+    pub(crate) fn show_remembered(&self, task: Remembered) -> TaskView {
+        match self.tasks.get(&task.task) {
+            Some(entry) => self.view(task.task, entry),
+            None => self.view_remembered(task),
+        }
+    }
+
+    /// The workers.
+    pub(crate) fn show_workers(&self) -> Vec<WorkerView> {
+        let view = |(address, w, connected, last_alive): (Address, &Worker, bool, u64)| WorkerView {
+            wallet_address: address,
+            name: w.name.clone(),
+            connected,
+            last_alive,
+            capabilities: w.capabilities.clone(),
+            tasks: self.part_of(address).into_iter().filter(|id| self.is_open(*id)).collect(),
+        };
+        self.crew.all().map(view).collect()
+    }
+
+    fn view(&self, id: TaskId, entry: &Entry) -> TaskView {
+        let (now, parts) = (self.now(), self.parts(entry, self.now()));
+        let patience = self.runs.patience(entry.deal.app.pointer, entry.period);
+        let replicate = |r: &Replicate| {
+            let vote = entry.votes.iter().find(|v| v.worker == r.worker);
+            let leases = Leases {
+                contribution: r.began().saturating_add(patience),
+                upload: r.since().saturating_add(UPLOAD_LEASE),
+            };
+            let outlook = outlook::of_replicate(r.status(), &entry.chain, leases);
+            let contribution = vote.map_or(ContributionStatus::Unset, |v| v.status);
+            self.replicate_view(r.worker, &r.history, contribution, outlook)
+        };
+        TaskView {
+            chain_task_id: id,
+            deal_id: entry.deal.id,
+            index: entry.index,
+            current_status: entry.stages.last().map_or(Stage::Received, |s| s.status),
+            chain_status: entry.chain.status,
+            date_status_list: entry.stages.clone(),
+            outlook: outlook::of_task(&look(entry, now, &parts)),
+            cause: obstacle(entry),
+            contribution_deadline: entry.chain.contribution_deadline,
+            final_deadline: entry.chain.final_deadline,
+            result: entry.result.clone(),
+            replicates: entry.replicates.iter().map(replicate).collect(),
+        }
+    }
+
+    /// A task that is off the table, and so has ended.
+    fn view_remembered(&self, task: Remembered) -> TaskView {
+        let stage = task.stages.last().map_or(Stage::Received, |s| s.status);
+        let paid = stage == Stage::Completed;
+        let replicate = |(worker, history): &(Address, Vec<_>)| {
+            let outlook = outlook::of_ended_replicate(current(history));
+            self.replicate_view(*worker, history, ContributionStatus::Unset, outlook)
+        };
+        TaskView {
+            chain_task_id: task.task,
+            deal_id: task.deal.id,
+            index: task.index,
+            current_status: stage,
+            chain_status: if paid { TaskStatus::Completed } else { TaskStatus::Failed },
+            outlook: outlook::of_ended(paid),
+            cause: None,
+            contribution_deadline: 0,
+            final_deadline: 0,
+            result: task.result,
+            replicates: task.replicates.iter().map(replicate).collect(),
+            date_status_list: task.stages,
+        }
+    }
+
+    fn replicate_view(
+        &self,
+        worker: Address,
+        history: &[StatusChange],
+        contribution: ContributionStatus,
+        outlook: Outlook,
+    ) -> ReplicateView {
+        let status = current(history);
+        let attempts = history.iter().filter(|c| c.status == Status::Created).count();
+        ReplicateView {
+            wallet_address: worker,
+            worker_name: self.crew.name(worker),
+            current_status: status,
+            phase: history.iter().rev().find_map(|c| c.status.phase()).unwrap_or(Phase::Assigned),
+            outcome: status.outcome(),
+            attempt: u32::try_from(attempts).unwrap_or(u32::MAX),
+            outlook,
+            cause: history.last().and_then(|c| c.cause.clone()),
+            contribution,
+            status_update_list: history.to_vec(),
+        }
+    }
+}
+
+/// Why the task does not go on just now, if it lacks workers.
+fn obstacle(entry: &Entry) -> Option<Cause> {
+    let waiting =
+        entry.chain.status == TaskStatus::Active && !entry.replicates.iter().any(|r| r.status().may_still_contribute());
+    let failed = entry.replicates.iter().rev().find_map(|r| r.history.last()?.cause.clone());
+    waiting.then_some(failed).flatten()
+}
