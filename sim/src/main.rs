@@ -9,6 +9,8 @@ mod machine;
 mod market;
 mod node;
 mod pipe;
+#[path = "../../crates/cli/src/bench/published.rs"]
+mod published;
 mod roles;
 mod tally;
 mod workerdrop;

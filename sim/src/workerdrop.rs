@@ -2,6 +2,7 @@
 
 use crate::{
     judge::{OrderTimes, Verdict},
+    published,
     tally::Fault,
     world::{self, Plan},
 };
@@ -28,21 +29,18 @@ pub(crate) fn replay(seed: u64) -> ExitCode {
     let (order, execution) = (mean(|o| o.paid - o.bought), mean(|o| o.agreed - o.opened));
     let overhead = (order - computing - waiting).max(0.0) / order.max(1.0) * 100.0;
     let open = verdict.tasks - verdict.paid;
-    let rows = [
-        ("nodes", "200+", "311", format!("{}", verdict.connected)),
-        ("orders executed", "51", "about 170", format!("{}", verdict.paid)),
-        ("RLC earned", "510", "2,400", format!("{}", Nrlc(verdict.earned))),
-        ("CPUs", "722", "–", "–".into()),
-        ("RAM, GB", "1,613", "–", "–".into()),
-        ("mean order time, s", "1,900", "–", format!("{order:.1}")),
-        ("mean execution time, s", "1,243", "–", format!("{execution:.1}")),
-        ("mean computing time, s", "395", "–", format!("{computing:.1}")),
-        ("orders not finalised", "14", "–", format!("{open}")),
+    let ours = [
+        format!("{}", verdict.connected),
+        format!("{}", verdict.paid),
+        format!("{}", Nrlc(verdict.earned)),
+        "–".into(),
+        "–".into(),
+        format!("{order:.1}"),
+        format!("{execution:.1}"),
+        format!("{computing:.1}"),
+        format!("{open}"),
     ];
-    println!("{:<24}{:>12}{:>12}{:>12}", "", "first run", "second run", "bourse");
-    for (name, first, second, ours) in &rows {
-        println!("{name:<24}{first:>12}{second:>12}{ours:>12}");
-    }
+    println!("{}", published::table(&published::rows(ours)));
     println!(
         "neither computing nor waiting for {BLOCKS} blocks: {overhead:.1} % of an order's time (limit {OVERHEAD} %)"
     );

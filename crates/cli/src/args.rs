@@ -67,25 +67,6 @@ impl Command {
     }
 }
 
-/// When something on the chain counts.
-#[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct Depth {
-    /// Blocks that must lie above what is acted on [default: 0 on the embedded
-    /// chain, 1 elsewhere].
-    #[arg(long, value_name = "BLOCKS")]
-    depth: Option<u64>,
-}
-
-impl Depth {
-    /// A client that keeps to it.
-    pub(crate) fn of(self, client: Client) -> Client {
-        match self.depth {
-            Some(depth) => client.with_depth(depth),
-            None => client,
-        }
-    }
-}
-
 /// Where a network keeps its files.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DataDir {
@@ -136,6 +117,24 @@ pub(crate) struct Fuel {
     /// Fuel for one run of an app, roughly instructions. All workers of a pool need the same, or their answers differ.
     #[arg(long = "fuel", value_name = "UNITS", default_value_t = Limits::default().fuel)]
     pub(crate) units: u64,
+}
+
+/// What reorgs may take back.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Depth {
+    /// How many blocks must lie above one that counts [default: 0 on development chains, 1 elsewhere].
+    #[arg(long = "depth", value_name = "BLOCKS", value_parser = clap::value_parser!(u64).range(..=64))]
+    blocks: Option<u64>,
+}
+
+impl Depth {
+    /// A client that was not used yet, with that depth.
+    pub(crate) fn of(&self, client: Client) -> Client {
+        match self.blocks {
+            Some(blocks) => client.with_depth(blocks),
+            None => client,
+        }
+    }
 }
 
 /// What transactions may cost.

@@ -161,7 +161,7 @@ impl Offer<'_> {
 }
 
 /// Puts content into the network's store, and checks that it is there under its own name.
-async fn store(network: &NetworkFile, data_dir: &Path, content: Vec<u8>) -> eyre::Result<Cid> {
+pub(crate) async fn store(network: &NetworkFile, data_dir: &Path, content: Vec<u8>) -> eyre::Result<Cid> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Added {

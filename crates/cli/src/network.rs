@@ -21,7 +21,10 @@ use bourse_protocol::{Address, U256};
 use bourse_results::Store;
 use bourse_service::{CancellationToken, clock::Clock, journal::Journal};
 use eyre::WrapErr;
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 use tokio::net::TcpListener;
 
 /// What to start, and how.
@@ -433,6 +436,7 @@ impl<'a> Start<'a> {
                 fuel: self.plan.fuel,
                 // All of them share this machine.
                 min_cpus: 1,
+                at_least: Duration::ZERO,
             };
             let (key, drain, stop) = (key.clone(), CancellationToken::new(), self.services.stop_roles.clone());
             services::worker(&mut self.services.roles, worker, key, hub.clone(), engine.clone(), drain, stop).await?;

@@ -13,7 +13,7 @@ use bourse_protocol::Address;
 use bourse_scheduler::Floor;
 use bourse_service::CancellationToken;
 use clap::{ArgAction, Args};
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 use tokio::task::JoinSet;
 
 /// How to run a scheduler.
@@ -85,9 +85,9 @@ pub(crate) struct WorkerArguments {
     #[arg(long, default_value_t = 2, value_name = "N")]
     min_cpus: u32,
     #[command(flatten)]
-    depth: Depth,
-    #[command(flatten)]
     fuel: Fuel,
+    #[command(flatten)]
+    depth: Depth,
     #[command(flatten)]
     gas: Gas,
 }
@@ -139,6 +139,7 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> eyre::Result<()> {
         forge: false,
         fuel: arguments.fuel.units,
         min_cpus: arguments.min_cpus,
+        at_least: Duration::ZERO,
     };
     let hub = Hub::new(arguments.depth.of(client), network.hub);
     let engine = bourse_worker::wasm::Engine::new()?;
@@ -153,7 +154,7 @@ pub(crate) async fn worker(arguments: WorkerArguments) -> eyre::Result<()> {
 }
 
 /// Until the stop is asked for, or a part fails.
-async fn wait(mut jobs: Jobs, stop: CancellationToken) -> eyre::Result<()> {
+pub(crate) async fn wait(mut jobs: Jobs, stop: CancellationToken) -> eyre::Result<()> {
     let mut outcome = Ok(());
     while let Some(ended) = jobs.join_next().await {
         let (name, result) = ended?;

@@ -207,6 +207,8 @@ pub(crate) struct WorkerPlan {
     pub(crate) fuel: u64,
     /// A machine with fewer processors is refused.
     pub(crate) min_cpus: u32,
+    /// A run takes so long at least.
+    pub(crate) at_least: Duration,
 }
 
 /// Starts a worker.
@@ -225,6 +227,7 @@ pub(crate) async fn worker(
         gas: plan.gas,
         forge: plan.forge,
         min_cpus: plan.min_cpus,
+        at_least: plan.at_least,
         poll,
         limits: bourse_worker::wasm::Limits { fuel: plan.fuel, ..Default::default() },
         ..bourse_worker::Config::new(&plan.name, url, plan.workerpool, plan.dir)

@@ -399,6 +399,11 @@ impl Service {
             true => self.agenda.revisit(self.pool.all_tasks()),
             false => self.agenda.revisit(self.pool.buried(news.head.number)),
         }
+        if news.latest.number > news.head.number {
+            // Work may begin before the opening of its task is buried: it costs nothing, and without that block no
+            // contribution stands.
+            self.agenda.revisit(openings(&self.waiting));
+        }
         let mut deals = Vec::new();
         for log in &news.logs {
             let (topics, data) = (log.topics(), log.inner.data.clone());
@@ -650,6 +655,12 @@ impl Service {
     }
 }
 
+/// The tasks whose opening is on its way, of everything that is waited for.
+fn openings(waiting: &BTreeMap<String, u64>) -> impl Iterator<Item = TaskId> {
+    let under_way = waiting.iter().filter(|(_, at)| **at == u64::MAX);
+    under_way.filter_map(|(name, _)| name.strip_prefix("initialize:")?.parse().ok())
+}
+
 /// What the scheduler sends.
 enum Tx {
     Initialize,
@@ -754,4 +765,17 @@ fn filter(hub: &Hub) -> Filter {
         IHub::TaskFinalize::SIGNATURE_HASH,
         IHub::TaskClaimed::SIGNATURE_HASH,
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_openings_that_are_on_their_way_are_looked_for_in_the_newest_block() {
+        let task = |byte| TaskId(bourse_protocol::B256::repeat_byte(byte));
+        let waiting = [("initialize", 1, u64::MAX), ("initialize", 2, 100), ("finalize", 3, u64::MAX)]
+            .map(|(what, byte, at)| (format!("{what}:{}", task(byte)), at));
+        assert_eq!(openings(&waiting.into()).collect::<Vec<_>>(), [task(1)]);
+    }
 }

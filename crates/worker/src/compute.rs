@@ -112,11 +112,23 @@ impl Run<'_> {
             input_dir: folder.input(),
             output_dir: folder.output(),
         };
+        let began = Instant::now();
         let report = sandbox.engine.run(job, self.limits(), self.cancel.clone()).await.map_err(engine_fault)?;
+        self.linger(began).await?;
         folder.keep_console(&report).map_err(|e| Trouble::disk(folder.path(), &e))?;
         let answer = judge(folder, report).await?;
         self.say(Status::Computed).await?;
         Ok(answer)
+    }
+
+    /// Waits until a run that began then has taken as long as it is to take.
+    async fn linger(&self, began: Instant) -> Result<(), Trouble> {
+        let until = began + self.context.config.at_least;
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Trouble::Cancelled),
+            () = tokio::time::sleep_until(until) => Ok(()),
+        }
     }
 
     /// What a liar does: no run, an answer of its own invention.

@@ -59,6 +59,8 @@ pub struct Config {
     pub private_urls: bool,
     /// How often the chain is asked about tasks that wait for others.
     pub poll: Duration,
+    /// A run takes so long at least: the rest is waited for. For replays of work that was harder than what they run.
+    pub at_least: Duration,
     /// Lie: skip the run and contribute an answer of its own invention. For demonstrations of what becomes of liars.
     pub forge: bool,
     /// The time.
@@ -81,6 +83,7 @@ impl Config {
             cache_limit: 2 << 30,
             private_urls: false,
             poll: Duration::from_secs(1),
+            at_least: Duration::ZERO,
             forge: false,
             clock: Clock::Wall,
         }

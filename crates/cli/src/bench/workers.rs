@@ -107,7 +107,7 @@ async fn measure(arguments: &Arguments, folder: &Path) -> eyre::Result<Vec<Figur
 }
 
 /// The stores' folder, and what removes it at the end.
-fn folder(wanted: Option<PathBuf>) -> eyre::Result<(PathBuf, Option<tempfile::TempDir>)> {
+pub(super) fn folder(wanted: Option<PathBuf>) -> eyre::Result<(PathBuf, Option<tempfile::TempDir>)> {
     if let Some(path) = wanted.map(args::absolute) {
         if path.exists() {
             return Err(crate::failure::refused(format!(

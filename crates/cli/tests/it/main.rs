@@ -15,6 +15,7 @@ mod layers;
 mod network;
 mod process;
 mod refusals;
+mod replay;
 mod roles;
 mod run;
 mod up;
