@@ -122,6 +122,8 @@ async fn scheduler_life(stage: Stage, life: Life, journal: Journal) {
     let config = bourse_scheduler::Config {
         clock: stage.clock.clone(),
         full_pass: Duration::from_secs(30),
+        // The largest deals here have five tasks: the rest of some comes later.
+        bag: 3,
         reconnect: Backoff { first_millis: 250, longest_millis: 8_000 },
         secret: B256::from(stage.chance.bytes()),
         ..bourse_scheduler::Config::new(stage.workerpool, std::path::PathBuf::new())

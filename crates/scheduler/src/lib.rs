@@ -4,6 +4,7 @@
 //! there. Events only wake it; what to do is decided by [`bourse_protocol::task::steps`] from one view of the task.
 
 mod agenda;
+mod bags;
 mod check;
 mod crew;
 mod http;
@@ -52,6 +53,8 @@ pub struct Config {
     pub allowed: Option<BTreeSet<Address>>,
     /// The least machine that gets work.
     pub floor: Floor,
+    /// Tasks of one deal that are on the table at once; the others follow as these end.
+    pub bag: u64,
     /// How workers reconnect.
     pub reconnect: Backoff,
     /// Bytes that nobody can guess, fresh at each start: the challenges of logins derive from them.
@@ -73,6 +76,7 @@ impl Config {
             full_pass: Duration::from_secs(30),
             allowed: None,
             floor: Floor::default(),
+            bag: 10_000,
             reconnect: Backoff::default(),
             secret: link::secret(),
         }

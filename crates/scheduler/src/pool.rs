@@ -12,7 +12,7 @@ use bourse_protocol::{
     Address, U256,
     api::{StageChange, StatusChange},
     deal::{ChainTask, ContributionStatus, Deal, ResultLink, TaskStatus},
-    ids::{ResultDigest, TaskId},
+    ids::{DealId, ResultDigest, TaskId},
     link::{ToScheduler, ToWorker},
     replicate::{Cause, CauseCode, Status},
     task::{self, Part, Stage, Step, View, Vote},
@@ -240,6 +240,15 @@ impl Pool {
     /// Tasks that have not ended, as far as is known.
     pub(crate) fn open_tasks(&self) -> BTreeSet<TaskId> {
         self.tasks.iter().filter(|(_, e)| e.ended.is_none()).map(|(id, _)| *id).collect()
+    }
+
+    /// How many open tasks each deal has on the table.
+    pub(crate) fn open_by_deal(&self) -> BTreeMap<DealId, u64> {
+        let mut open = BTreeMap::new();
+        for entry in self.tasks.values().filter(|e| e.ended.is_none()) {
+            *open.entry(entry.deal.id).or_default() += 1;
+        }
+        open
     }
 
     /// Tasks that ended so long before this block that they can be looked at for the last time.

@@ -3,6 +3,7 @@
 use crate::{
     Config, Error,
     agenda::Agenda,
+    bags::{Bags, Window},
     check::{self, Gateway, Results},
     crew::{Admission, Crew, Need},
     http::{self, Metrics, Query},
@@ -20,7 +21,7 @@ use bourse_protocol::{
     abi::IHub,
     consensus,
     deal::{Deal, ResultLink, TaskStatus},
-    ids::{self, TaskId},
+    ids::{DealId, TaskId},
     link::{Assignment, ToWorker, Welcome},
     replicate::{Cause, CauseCode, Status},
     task::{Step, Vote},
@@ -48,8 +49,6 @@ use tracing::{error, info, warn};
 const EVENTS: usize = 1024;
 /// A refused transaction is tried again after this time, in seconds.
 const RETRY: u64 = 3;
-/// The most tasks that one deal may put on the table at once.
-const MAX_BAG: u64 = 10_000;
 /// Tasks that are read at one block.
 const TOGETHER: usize = 16;
 /// Scores that are read at a time.
@@ -71,6 +70,8 @@ pub struct Service {
     jobs: JoinSet<Done>,
     /// Tasks to read from the chain.
     agenda: Agenda,
+    /// Deals of which more tasks wait than are on the table, and those of them that are being read.
+    bags: (Bags, BTreeSet<DealId>),
     /// Workers whose score is to be read, and how many are being read.
     scores: (BTreeSet<Address>, usize),
     /// Transactions and checks under way or to be retried: not before the given second.
@@ -88,8 +89,9 @@ pub struct Service {
 /// What a job that ran beside the loop brings back.
 enum Done {
     News(Result<Option<News>, bourse_chain::Error>),
-    Opened(Vec<Found>, News),
+    Opened(Vec<Bag>, News),
     OpenFailed(bourse_chain::Error),
+    More(DealId, Result<Option<Bag>, bourse_chain::Error>),
     Facts(Vec<(TaskId, Result<Facts, bourse_chain::Error>)>),
     NoFacts(Vec<TaskId>, bourse_chain::Error),
     Sent(TaskId, String, Result<(), SendError>),
@@ -97,9 +99,10 @@ enum Done {
     Score(Address, Result<U256, bourse_chain::Error>),
 }
 
-/// A task of a deal, and what is needed to work on it.
-struct Found {
-    task: Remembered,
+/// Tasks of a deal that can come on the table, and what is needed to work on them.
+struct Bag {
+    deal: Deal,
+    window: Window,
     period: u64,
     app_type: String,
 }
@@ -132,6 +135,7 @@ impl Service {
         let chain_id = hub.client.chain_id().await?;
         let owner = format!("{} hub {} pool {}", hub.client.identity().await?, hub.address, config.workerpool);
         let store = Store::new(journal, &owner)?;
+        let bags = Bags::new(store.bags()?);
         let cursor = store.cursor()?.unwrap_or_else(|| Cursor::starting_at(config.start_block));
         let (sender, lane) = Sender::open(hub.client.clone(), key.clone(), store.journal.clone(), config.gas).await?;
         let (events, inbox) = mpsc::channel(EVENTS);
@@ -145,6 +149,7 @@ impl Service {
             inbox,
             jobs: JoinSet::new(),
             agenda: Agenda::default(),
+            bags: (bags, BTreeSet::new()),
             scores: (BTreeSet::new(), 0),
             waiting: BTreeMap::new(),
             failed: BTreeMap::new(),
@@ -293,6 +298,7 @@ impl Service {
                 self.waiting.remove(&id);
                 self.agenda.add_all(id.split(':').nth(1).and_then(|task| task.parse::<TaskId>().ok()));
             }
+            self.take_more();
             self.looked_at = now;
         }
         self.follow();
@@ -337,7 +343,8 @@ impl Service {
                 self.following = false;
                 warn!(%error, "cannot follow the chain; trying again");
             }
-            Done::Opened(tasks, news) => self.opened(tasks, news)?,
+            Done::Opened(bags, news) => self.opened(bags, news)?,
+            Done::More(deal, bag) => self.more(deal, bag)?,
             Done::Facts(read) => read.into_iter().for_each(|(id, facts)| self.absorb(id, facts)),
             Done::NoFacts(ids, error) => {
                 warn!(tasks = ids.len(), %error, "cannot read the chain; trying again");
@@ -393,7 +400,7 @@ impl Service {
     fn discover(&mut self, news: News) {
         self.pool.saw_block(news.head.timestamp);
         if planted(Defect::CursorFirst) {
-            self.pool.store.advance(&news.cursor, &[]);
+            self.pool.store.advance(&news.cursor);
         }
         match news.reorg {
             true => self.agenda.revisit(self.pool.all_tasks()),
@@ -410,44 +417,84 @@ impl Service {
             if topics.first() == Some(&IHub::SchedulerNotice::SIGNATURE_HASH) {
                 let notice = IHub::SchedulerNotice::decode_log_data(&data);
                 let ours = notice.ok().filter(|n| n.workerpool == self.config.workerpool);
-                deals.extend(ours.map(|n| ids::DealId(n.dealid)));
+                deals.extend(ours.map(|n| DealId(n.dealid)));
             } else if let Some(task) = topics.get(1) {
                 self.agenda.add(TaskId(*task));
             }
         }
         // At the block that the news is of: a node that has not seen it yet shows no deal, and that is no answer.
         let hub = self.hub.at(news.head);
+        let most = self.config.bag;
         self.jobs.spawn(async move {
-            match read_deals(&hub, deals).await {
-                Ok(tasks) => Done::Opened(tasks, news),
+            match read_deals(&hub, deals, most).await {
+                Ok(bags) => Done::Opened(bags, news),
                 Err(error) => Done::OpenFailed(error),
             }
         });
     }
 
-    fn opened(&mut self, found: Vec<Found>, news: News) -> Result<(), Error> {
-        let mut fresh = Vec::new();
-        for found in found {
-            // One that was opened before keeps what is known of it, also when it has ended.
-            let id = found.task.task;
-            if self.pool.entry(id).is_none() && self.pool.store.task(id)?.is_none_or(|known| known.stages.is_empty()) {
-                fresh.push(found);
-            }
+    fn opened(&mut self, bags: Vec<Bag>, news: News) -> Result<(), Error> {
+        for bag in bags {
+            self.take_bag(bag)?;
         }
-        let rows: Vec<_> = fresh.iter().map(|f| (f.task.task, &f.task.deal, f.task.index)).collect();
-        self.pool.store.advance(&news.cursor, &rows);
+        self.pool.store.advance(&news.cursor);
         self.cursor = news.cursor;
         self.following = false;
         if news.left > 0 {
             self.follow();
         }
-        for Found { task, period, app_type } in fresh {
-            info!(task = %task.task, deal = %task.deal.id, trust = %task.deal.trust, "bought");
-            self.agenda.add(task.task);
-            let need = Need::new(app_type, task.deal.tag, self.config.floor);
+        Ok(())
+    }
+
+    fn more(&mut self, deal: DealId, bag: Result<Option<Bag>, bourse_chain::Error>) -> Result<(), Error> {
+        self.bags.1.remove(&deal);
+        match bag {
+            Ok(Some(bag)) => self.take_bag(bag),
+            // A reorg took the deal away, or the node has not seen it yet.
+            Ok(None) => Ok(()),
+            Err(error) => {
+                warn!(%deal, %error, "cannot read the deal; trying again");
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts tasks of a deal on the table, and notes how far the deal was taken.
+    fn take_bag(&mut self, bag: Bag) -> Result<(), Error> {
+        let Bag { deal, window, period, app_type } = bag;
+        let mut fresh = Vec::new();
+        for (id, index) in window.tasks {
+            // One that was opened before keeps what is known of it, also when it has ended.
+            if self.pool.entry(id).is_none() && self.pool.store.task(id)?.is_none_or(|known| known.stages.is_empty()) {
+                fresh.push((id, index));
+            }
+        }
+        self.pool.store.take(&deal, &fresh);
+        if self.bags.0.set(deal.id, window.next) {
+            self.pool.store.taken(deal.id, window.next);
+        }
+        for (task, index) in fresh {
+            info!(%task, deal = %deal.id, trust = %deal.trust, "bought");
+            self.agenda.add(task);
+            let need = Need::new(app_type.clone(), deal.tag, self.config.floor);
+            let deal = deal.clone();
+            let task = Remembered { task, deal, index, result: None, stages: vec![], replicates: vec![] };
             self.pool.open(task, period, need);
         }
         Ok(())
+    }
+
+    /// Starts reading more of the deals of which there is room for more.
+    fn take_more(&mut self) {
+        if self.bags.0.is_empty() {
+            return;
+        }
+        for (deal, next, room) in self.bags.0.room(&self.pool.open_by_deal(), self.config.bag) {
+            if self.bags.1.insert(deal) {
+                let hub = self.hub.clone();
+                self.jobs.spawn(async move { Done::More(deal, read_bag(&hub, deal, next, room).await) });
+            }
+        }
     }
 
     fn hear(&mut self, event: Event) {
@@ -673,7 +720,7 @@ async fn send(
     sender: &Sender,
     hub: &Hub,
     name: &str,
-    (deal, index, task): (ids::DealId, U256, TaskId),
+    (deal, index, task): (DealId, U256, TaskId),
     tx: Tx,
 ) -> Result<(), SendError> {
     let (dealid, idx, taskid) = (deal.0, index, task.0);
@@ -729,22 +776,22 @@ async fn facts(hub: &Hub, block: u64, id: TaskId) -> Result<Facts, bourse_chain:
     Ok(Facts { task, votes, block })
 }
 
-/// The tasks of deals, with what is needed to work on them.
-async fn read_deals(hub: &Hub, deals: Vec<ids::DealId>) -> Result<Vec<Found>, bourse_chain::Error> {
-    let mut tasks = Vec::new();
+/// The first tasks of deals, at most so many of each.
+async fn read_deals(hub: &Hub, deals: Vec<DealId>, most: u64) -> Result<Vec<Bag>, bourse_chain::Error> {
+    let mut bags = Vec::new();
     for id in deals {
         // A deal that a reorg took away is not there any more.
-        let Some(deal) = hub.deal(id).await? else { continue };
-        let (period, app_type) = describe(hub, &deal).await?;
-        let size: u64 = deal.bot_size.saturating_to::<u64>().min(MAX_BAG);
-        for n in 0..size {
-            let index = deal.bot_first.saturating_add(U256::from(n));
-            let task = TaskId::of(deal.id, index);
-            let task = Remembered { task, deal: deal.clone(), index, result: None, stages: vec![], replicates: vec![] };
-            tasks.push(Found { task, period, app_type: app_type.clone() });
-        }
+        bags.extend(read_bag(hub, id, U256::ZERO, most).await?);
     }
-    Ok(tasks)
+    Ok(bags)
+}
+
+/// At most `room` tasks of a deal from number `from` within it, with what is needed to work on them.
+async fn read_bag(hub: &Hub, id: DealId, from: U256, room: u64) -> Result<Option<Bag>, bourse_chain::Error> {
+    let Some(deal) = hub.deal(id).await? else { return Ok(None) };
+    let (period, app_type) = describe(hub, &deal).await?;
+    let window = Window::of(&deal, from, room);
+    Ok(Some(Bag { deal, window, period, app_type }))
 }
 
 /// The period of a deal's category, and the type of its app.

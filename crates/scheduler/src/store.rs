@@ -5,13 +5,14 @@ use bourse_protocol::{
     Address, U256,
     api::{StageChange, StatusChange},
     deal::{Deal, ResultLink},
-    ids::TaskId,
+    ids::{DealId, TaskId},
     replicate::Status,
     task::Stage,
 };
 use bourse_service::journal::{Error, Journal};
 use rusqlite::{Transaction, params, types::FromSqlError};
 use serde::{Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
 
 pub(crate) const SCHEMA: &[&str] = &[
     bourse_chain::sender::SCHEMA,
@@ -39,6 +40,7 @@ pub(crate) const SCHEMA: &[&str] = &[
     );
     CREATE INDEX replicate_of ON replicate (task);
     ",
+    "CREATE TABLE bag (deal TEXT PRIMARY KEY, next TEXT NOT NULL);",
 ];
 
 /// The scheduler's memory. What is noted waits for [`Store::flush`], which writes all of it in one transaction.
@@ -53,6 +55,7 @@ pub(crate) struct Store {
 enum Note {
     Task(TaskId, Box<Deal>, U256),
     Cursor(Cursor),
+    Bag(DealId, Option<U256>),
     Stage(TaskId, StageChange),
     Ended(TaskId),
     Status(TaskId, Address, StatusChange),
@@ -113,11 +116,33 @@ impl Store {
         })
     }
 
-    /// New tasks and how far the chain was read, together: a deal is never lost between the two.
-    pub(crate) fn advance(&mut self, cursor: &Cursor, tasks: &[(TaskId, &Deal, U256)]) {
-        let tasks = tasks.iter().map(|(task, deal, index)| Note::Task(*task, Box::new((*deal).clone()), *index));
-        self.notes.extend(tasks);
+    /// How far the chain was read. Together with what was noted of the deals there: none is lost between the two.
+    pub(crate) fn advance(&mut self, cursor: &Cursor) {
         self.notes.push(Note::Cursor(cursor.clone()));
+    }
+
+    /// New tasks of a deal.
+    pub(crate) fn take(&mut self, deal: &Deal, tasks: &[(TaskId, U256)]) {
+        let tasks = tasks.iter().map(|(task, index)| Note::Task(*task, Box::new(deal.clone()), *index));
+        self.notes.extend(tasks);
+    }
+
+    /// The number within the deal of its first task that was not taken, if one was not.
+    pub(crate) fn taken(&mut self, deal: DealId, next: Option<U256>) {
+        self.notes.push(Note::Bag(deal, next));
+    }
+
+    /// Deals that were not taken whole, and how far they were.
+    pub(crate) fn bags(&self) -> Result<BTreeMap<DealId, U256>, Error> {
+        self.journal.read(|c| {
+            let mut query = c.prepare("SELECT deal, next FROM bag")?;
+            let rows = query.query_map([], |row| {
+                let (deal, next) = (row.get::<_, String>(0)?, row.get::<_, String>(1)?);
+                let deal = deal.parse().map_err(|_| FromSqlError::InvalidType)?;
+                Ok((DealId(deal), U256::from_str_radix(&next, 10).map_err(|_| FromSqlError::InvalidType)?))
+            })?;
+            rows.collect()
+        })
     }
 
     /// A task's new stage.
@@ -189,6 +214,11 @@ impl Note {
             Self::Cursor(cursor) => {
                 run("INSERT OR REPLACE INTO cursor (id, cursor) VALUES (0, ?1)", params![write(cursor)])
             }
+            Self::Bag(deal, Some(next)) => run(
+                "INSERT OR REPLACE INTO bag (deal, next) VALUES (?1, ?2)",
+                params![deal.0.to_string(), next.to_string()],
+            ),
+            Self::Bag(deal, None) => run("DELETE FROM bag WHERE deal = ?1", params![deal.0.to_string()]),
             Self::Stage(task, change) => {
                 run("INSERT INTO stage (task, change) VALUES (?1, ?2)", params![task.to_string(), write(change)])
             }
@@ -274,10 +304,16 @@ pub(crate) mod tests {
         let cursor = Cursor::starting_at(3);
         assert_eq!(store.cursor().unwrap(), None);
         for _ in 0..2 {
-            store.advance(&cursor, &[(task, &deal(), U256::ZERO)]);
+            store.take(&deal(), &[(task, U256::ZERO)]);
+            store.taken(deal().id, Some(U256::from(1)));
+            store.advance(&cursor);
         }
         store.flush().unwrap();
         assert_eq!(store.cursor().unwrap(), Some(cursor));
+        assert_eq!(store.bags().unwrap(), [(deal().id, U256::from(1))].into());
+        store.taken(deal().id, None);
+        store.flush().unwrap();
+        assert!(store.bags().unwrap().is_empty());
         let change = |status| StatusChange { date: 1, status, cause: None };
         store.status(task, worker, change(Status::Created));
         let link = ResultLink::ipfs("/ipfs/x".into());

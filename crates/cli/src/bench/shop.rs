@@ -6,10 +6,13 @@ use crate::{
     network_file::NetworkFile,
     publish::{self, Asset},
 };
-use bourse_chain::{GasPolicy, Hub, PrivateKeySigner, Sender, alloy::sol_types::Eip712Domain, deploy, sender::SCHEMA};
+use bourse_chain::{
+    GasPolicy, Hub, PrivateKeySigner, Sender, alloy::sol_types::Eip712Domain, deploy, keys::sign_order, sender::SCHEMA,
+};
 use bourse_protocol::{
     Address, B256, Bytes, U256,
     abi::{IHub, IRlc},
+    api::Match,
     ids::{DealId, TaskId},
     money::Nrlc,
     orders::{AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder},
@@ -109,7 +112,7 @@ impl Shop {
         let (one, price, salt) =
             (U256::from(1), Nrlc::rlc(PRICE).0, B256::from(*PrivateKeySigner::random().to_bytes()));
         let app = AppOrder { app: self.app, volume: one, salt, ..Default::default() };
-        let app = publish::sign(app, &self.admin, &self.domain);
+        let app = sign_order(app, &self.admin, &self.domain);
         let pool = WorkerpoolOrder {
             workerpool: self.workerpool,
             workerpoolprice: price,
@@ -119,7 +122,7 @@ impl Shop {
             salt,
             ..Default::default()
         };
-        let pool = publish::sign(pool, &self.pool_owner, &self.domain);
+        let pool = sign_order(pool, &self.pool_owner, &self.domain);
         let request = RequestOrder {
             app: self.app,
             workerpool: self.workerpool,
@@ -133,15 +136,10 @@ impl Shop {
             salt,
             ..Default::default()
         };
-        let request = publish::sign(request, &self.key, &self.domain);
+        let request = sign_order(request, &self.key, &self.domain);
         let deal = DealId::of(request.hash(&self.domain), U256::ZERO);
-        let call = IHub::matchOrdersCall {
-            app: (&app).into(),
-            dataset: (&DatasetOrder::default()).into(),
-            workerpool: (&pool).into(),
-            request: (&request).into(),
-        };
-        (call, deal)
+        let orders = Match { app, dataset: DatasetOrder::default(), workerpool: pool, request };
+        ((&orders).into(), deal)
     }
 }
 
