@@ -27,7 +27,7 @@ pub(crate) enum Command {
     Workers(workers::Arguments),
     /// Measure a task that computes nothing, from its match to its end, with blocks of a second.
     Task(task::Arguments),
-    /// Replay the public runs of 2018 in ten minutes: 311 workers, 170 orders, faults of every kind.
+    /// Replay the public runs of 2018 in ten minutes: 311 workers, 170 orders, nodes that lose and double.
     Workerdrop(workerdrop::Arguments),
     /// The workers of a bench: links without machines behind them. Started by the bench itself.
     #[command(hide = true, override_usage = "bourse bench crowd [OPTIONS]")]
