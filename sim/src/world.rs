@@ -147,7 +147,7 @@ impl World {
         let honest = Node { earth: earth.clone(), index: 0, life, honest: true }.client();
         let watcher = Client::new(vec![("honest".into(), honest)], Settings { tag: Some(7), ..Settings::embedded() });
         let market = Arc::new(Market::open(watcher, plan.workers, plan.period).await);
-        earth.ground.rpc("evm_setAutomine", json!([false]));
+        earth.ground.mine_when_told();
         let weather = Arc::new(Mutex::new(Weather::default()));
         let sky = Sky { weather: weather.clone(), chance: chance.clone(), tally: tally.clone() };
         let poll = Duration::from_millis(plan.poll);
