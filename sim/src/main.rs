@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, io::Write, process::ExitCode, sync::Mutex, time
 use tally::Fault;
 use world::Plan;
 
-/// Many small allocations by a few threads: a third of the processor time with the system's allocator.
+/// Many small allocations by a few threads: a fifth of the processor time with the system's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -18,11 +18,13 @@ use revm::context_interface::either::Either;
 use revm::handler::instructions::EthInstructions;
 use revm::handler::validation::validate_initial_tx_gas;
 use revm::handler::{EthFrame, EthPrecompiles, MainnetEvm};
+use revm::precompile::{Crypto, DefaultCrypto, PrecompileHalt, install_crypto};
 use revm::primitives::{AddressMap as EvmMap, eip4844, eip7825, hardfork::SpecId};
 use revm::state::{Account as EvmAccount, AccountInfo};
 use revm::{Database, DatabaseCommit, ExecuteEvm, InspectEvm, Inspector, Journal, MainContext};
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The hard fork whose rules hold from the genesis block on.
 pub(crate) const SPEC: SpecId = SpecId::OSAKA;
@@ -187,6 +189,45 @@ pub(crate) enum Mode {
     Block,
     /// As a question: no nonce, any sender, no gas cap but the block's.
     Call,
+}
+
+/// Most signatures whose signers are remembered.
+const SIGNERS: usize = 4_096;
+
+/// A signature as the precompiled contract at address 1 takes it, the recovery id and the hash that was signed.
+type Signed = ([u8; 64], u8, [u8; 32]);
+
+/// The usual cryptography, but it finds each signer once: a transaction is run for its estimate, as part of the block in
+/// the making, and in its block.
+#[derive(Debug, Default)]
+struct Recalls(Mutex<HashMap<Signed, [u8; 32]>>);
+
+impl Crypto for Recalls {
+    fn secp256k1_ecrecover(&self, sig: &[u8; 64], recid: u8, msg: &[u8; 32]) -> Result<[u8; 32], PrecompileHalt> {
+        let signed = (*sig, recid, *msg);
+        if let Some(signer) = self.signers().get(&signed) {
+            return Ok(*signer);
+        }
+        let signer = DefaultCrypto.secp256k1_ecrecover(sig, recid, msg)?;
+        let mut signers = self.signers();
+        if signers.len() >= SIGNERS {
+            signers.clear();
+        }
+        signers.insert(signed, signer);
+        Ok(signer)
+    }
+}
+
+impl Recalls {
+    fn signers(&self) -> MutexGuard<'_, HashMap<Signed, [u8; 32]>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes runs in this process remember signers.
+pub(crate) fn remember_signers() {
+    // Who was first has decided.
+    let _ = install_crypto(Recalls::default());
 }
 
 thread_local! {

@@ -10,7 +10,7 @@ use crate::{
     store::{self, Remembered, Store},
 };
 use bourse_chain::{
-    Hub, PrivateKeySigner, SendError, Sender,
+    Head, Header, Hub, PrivateKeySigner, SendError, Sender,
     alloy::{primitives::eip191_hash_message, rpc::types::Filter, signers::SignerSync, sol_types::SolEvent},
     follower::{Cursor, Follower, News},
 };
@@ -68,6 +68,8 @@ pub struct Service {
     dirty: BTreeSet<TaskId>,
     /// Tasks that are being read from the chain.
     reading: BTreeSet<TaskId>,
+    /// The block at which a task was read last: what it showed is still true there.
+    read_at: BTreeMap<TaskId, Head>,
     /// Transactions and checks under way or to be retried: not before the given second.
     waiting: BTreeMap<String, u64>,
     /// Transactions that were mined and failed, and how often: the next try is another transaction.
@@ -83,7 +85,7 @@ enum Done {
     News(Result<Option<News>, bourse_chain::Error>),
     Opened(Vec<Found>, News),
     OpenFailed(bourse_chain::Error),
-    Facts(TaskId, Result<Facts, bourse_chain::Error>),
+    Facts(TaskId, Result<(Head, Option<Facts>), bourse_chain::Error>),
     Sent(TaskId, String, Result<(), SendError>),
     Checked(TaskId, Address, ResultLink, Result<(), check::Error>),
     Score(Address, Result<U256, bourse_chain::Error>),
@@ -138,6 +140,7 @@ impl Service {
             jobs: JoinSet::new(),
             dirty: BTreeSet::new(),
             reading: BTreeSet::new(),
+            read_at: BTreeMap::new(),
             waiting: BTreeMap::new(),
             failed: BTreeMap::new(),
             full: false,
@@ -287,8 +290,8 @@ impl Service {
             self.dirty.remove(&id);
             if self.pool.entry(id).is_some() {
                 self.reading.insert(id);
-                let hub = self.hub.clone();
-                self.jobs.spawn(async move { Done::Facts(id, facts(&hub, id).await) });
+                let (hub, known) = (self.hub.clone(), self.read_at.get(&id).copied());
+                self.jobs.spawn(async move { Done::Facts(id, facts(&hub, id, known).await) });
             }
         }
     }
@@ -302,14 +305,20 @@ impl Service {
                 warn!(%error, "cannot follow the chain; trying again");
             }
             Done::Opened(tasks, news) => self.opened(tasks, news)?,
-            Done::Facts(id, Ok(facts)) => {
+            Done::Facts(id, Ok((head, facts))) => {
                 self.reading.remove(&id);
-                let block = facts.block;
-                let steps = self.pool.absorb(id, facts);
+                self.read_at.insert(id, head);
+                let steps = match facts {
+                    Some(facts) => self.pool.absorb(id, facts),
+                    None => self.pool.decide(id),
+                };
                 self.perform(id, steps);
-                if self.pool.is_buried(id, block) {
+                if self.pool.is_buried(id, head.number) {
                     self.pool.close(id);
                     self.failed.remove(&id);
+                }
+                if self.pool.entry(id).is_none() {
+                    self.read_at.remove(&id);
                 }
             }
             Done::Facts(id, Err(error)) => {
@@ -651,21 +660,37 @@ async fn send(
     Ok(())
 }
 
-/// Everything about a task that a decision rests on.
-async fn facts(hub: &Hub, id: TaskId) -> Result<Facts, bourse_chain::Error> {
+/// Everything about a task that a decision rests on, and the block that shows it; nothing anew where it is the `known` one.
+async fn facts(hub: &Hub, id: TaskId, known: Option<Head>) -> Result<(Head, Option<Facts>), bourse_chain::Error> {
     // All of it at one block: a decision never mixes two.
-    let head = hub.client.head().await?;
+    let header = hub.client.recent_header().await?;
+    let head = header.head;
+    let nothing_new = |known: Head| known.hash == head.hash || follows_in_silence(&header, known, id);
+    if known.is_some_and(nothing_new) {
+        return Ok((head, None));
+    }
     let hub = hub.at(head);
     let task = hub.task(id).await?;
+    // Weights count until the workers agree.
+    let weighed = task.status == TaskStatus::Active;
     let mut votes = Vec::with_capacity(task.contributors.len());
     for worker in &task.contributors {
         let contribution = hub.contribution(id, *worker).await?;
         // The score may have moved since; the contribution itself says within which bounds it was.
         let (least, greatest) = contribution.weight_range();
-        let weight = consensus::weight(hub.score(*worker).await?).clamp(least, greatest);
+        let weight = match weighed {
+            true => consensus::weight(hub.score(*worker).await?).clamp(least, greatest),
+            false => least,
+        };
         votes.push(Vote { worker: *worker, status: contribution.status, hash: contribution.result_hash, weight });
     }
-    Ok(Facts { task, votes, block: head.number })
+    Ok((head, Some(Facts { task, votes, block: head.number })))
+}
+
+/// Whether a block comes right after one that is known, and has nothing about the task: every change of a task is told by
+/// an event with its name.
+fn follows_in_silence(header: &Header, known: Head, id: TaskId) -> bool {
+    header.head.parent == known.hash && header.is_silent_about(id.0)
 }
 
 /// The tasks of deals, with what is needed to work on them.

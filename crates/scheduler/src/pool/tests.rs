@@ -141,3 +141,23 @@ fn an_end_that_goes_away_with_its_block_is_none_and_one_that_is_buried_is() {
     pool.close(TASK);
     assert!(pool.all_tasks().is_empty());
 }
+
+#[test]
+fn how_a_task_went_for_a_worker_is_said_once() {
+    for end in [TaskStatus::Completed, TaskStatus::Failed] {
+        let mut pool = pool(&Clock::virtual_at(1_000));
+        let _connection = at_work(&mut pool, 1_000);
+        let outvoted = |pool: &Pool| {
+            let Facts { task, votes, block } = contributed(pool, ContributionStatus::Contributed);
+            Facts { task: ChainTask { status: end, consensus: B256::repeat_byte(9), ..task }, votes, block }
+        };
+        let facts = outvoted(&pool);
+        let first = pool.absorb(TASK, facts);
+        let [Step::End(worker, status, cause)] = &first[..] else { panic!("{first:?}") };
+        pool.record(TASK, *worker, *status, cause.clone(), pool.now());
+        let told = pool.view(TASK).unwrap().replicates[0].status_update_list.len();
+        let facts = outvoted(&pool);
+        assert_eq!(pool.absorb(TASK, facts), [], "{end:?}");
+        assert_eq!(pool.view(TASK).unwrap().replicates[0].status_update_list.len(), told, "{end:?}");
+    }
+}
