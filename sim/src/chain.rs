@@ -1,15 +1,19 @@
 //! The chain under the simulation: devchain, which does all its work here and now, so that the simulation's time stands
 //! still meanwhile.
 
+use alloy::rpc::json_rpc::ResponsePayload;
 use bourse_chain::alloy::primitives::{Address, U256};
 use bourse_devchain::{Chain, Clock, Config};
 use futures_util::FutureExt;
-use serde_json::{Value, json};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -26,17 +30,26 @@ pub(crate) struct Ground {
     origin: Instant,
     /// Milliseconds since the beginning, as the chain's clock shows them.
     shown: AtomicU64,
+    /// Every transaction makes a block.
+    on_demand: AtomicBool,
     /// What was asked since the chain changed last, and the answers: many roles ask the same of one block.
-    known: Mutex<BTreeMap<String, Value>>,
+    known: Mutex<HashMap<String, ResponsePayload>>,
 }
 
 impl Ground {
-    /// A new chain that mines when told.
+    /// A new chain that makes a block of every transaction.
     pub(crate) fn new(genesis: Vec<(Address, U256)>) -> Self {
         let clock = Clock::virtual_at(BEGINNING);
         let config = Config { genesis, clock: clock.clone(), inline: true, ..Config::default() };
         let chain = Chain::open(config).expect("a chain in memory opens");
-        Self { chain, clock, origin: Instant::now(), shown: AtomicU64::new(0), known: Mutex::default() }
+        let (shown, on_demand) = (AtomicU64::new(0), AtomicBool::new(true));
+        Self { chain, clock, origin: Instant::now(), shown, on_demand, known: Mutex::default() }
+    }
+
+    /// From now on blocks are made when told.
+    pub(crate) fn mine_when_told(&self) {
+        self.rpc("evm_setAutomine", json!([false]));
+        self.on_demand.store(false, Ordering::Relaxed);
     }
 
     /// Milliseconds since the beginning.
@@ -44,39 +57,54 @@ impl Ground {
         u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, ResponsePayload>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers a JSON-RPC request.
-    pub(crate) fn handle(&self, request: Value) -> Value {
-        if !is_question(&request) {
+    /// Answers a JSON-RPC request. `params` is JSON.
+    pub(crate) fn answer(&self, method: &str, params: &str) -> ResponsePayload {
+        if self.changes(method) {
             self.known().clear();
-            return self.ask(request);
+            return self.ask(method, params);
         }
-        let question = format!("{}{}", request["method"], request["params"]);
-        let id = request["id"].clone();
-        if let Some(mut answer) = self.known().get(&question).cloned() {
-            answer["id"] = id;
-            return answer;
+        if !is_question(method, params) {
+            return self.ask(method, params);
         }
-        let answer = self.ask(request);
+        let question = [method, params].concat();
+        if let Some(answer) = self.known().get(&question) {
+            return answer.clone();
+        }
+        let answer = self.ask(method, params);
         self.known().insert(question, answer.clone());
         answer
     }
 
-    fn ask(&self, request: Value) -> Value {
+    /// Whether answers may be others after it. A transaction that waits for a block shows only in what is never kept.
+    fn changes(&self, method: &str) -> bool {
+        let sends = method == "eth_sendRawTransaction" && self.on_demand.load(Ordering::Relaxed);
+        sends || method.starts_with("evm_") || method.starts_with("anvil_")
+    }
+
+    fn ask(&self, method: &str, params: &str) -> ResponsePayload {
         let now = self.now();
         self.clock.advance(Duration::from_millis(now - self.shown.swap(now, Ordering::Relaxed)));
+        let params: Value = serde_json::from_str(params).expect("clients write JSON");
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         // Tokio would make a task that asks much wait for its turn.
-        unconstrained(self.chain.handle(request)).now_or_never().expect("the chain works inline")
+        let answer = unconstrained(self.chain.handle(request)).now_or_never().expect("the chain works inline");
+        let Value::Object(mut answer) = answer else { panic!("{method} is answered with {answer}") };
+        match answer.remove("error") {
+            Some(error) => ResponsePayload::Failure(serde_json::from_value(error).expect("an error of JSON-RPC")),
+            None => ResponsePayload::Success(raw(&answer["result"])),
+        }
     }
 
     /// Calls a method.
     pub(crate) fn rpc(&self, method: &str, params: Value) -> Value {
-        let answer = self.handle(json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params }));
-        assert!(answer.get("error").is_none(), "{method}: {answer}");
-        answer["result"].clone()
+        match self.answer(method, &params.to_string()) {
+            ResponsePayload::Success(result) => value(&result),
+            ResponsePayload::Failure(error) => panic!("{method}: {error}"),
+        }
     }
 
     /// The number of the newest block.
@@ -87,7 +115,7 @@ impl Ground {
 
 /// Whether the answer is the same until the chain changes. What runs in the block that would be made now is not: it looks at
 /// the clock.
-fn is_question(request: &Value) -> bool {
+fn is_question(method: &str, params: &str) -> bool {
     const ASK: [&str; 11] = [
         "eth_blockNumber",
         "eth_call",
@@ -101,8 +129,17 @@ fn is_question(request: &Value) -> bool {
         "eth_getTransactionReceipt",
         "eth_maxPriorityFeePerGas",
     ];
-    let pending = request["params"].as_array().is_some_and(|p| p.iter().any(|p| p == "pending"));
-    ASK.iter().any(|method| request["method"] == *method) && !pending
+    ASK.contains(&method) && !params.contains("\"pending\"")
+}
+
+/// JSON as text.
+pub(crate) fn raw(value: &Value) -> Box<RawValue> {
+    to_raw_value(value).expect("JSON has a text")
+}
+
+/// JSON from text.
+pub(crate) fn value(raw: &RawValue) -> Value {
+    serde_json::from_str(raw.get()).expect("raw values are JSON")
 }
 
 /// A JSON-RPC quantity.

@@ -23,7 +23,13 @@ use bourse_protocol::{
     orders::{AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder},
 };
 use bourse_service::{CancellationToken, journal::Journal};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use tokio::task::JoinSet;
 
 /// Accounts: the admin, the pool's owner, the requesters, then the workers.
@@ -33,10 +39,14 @@ pub(crate) const FIRST_WORKER: u32 = 5;
 /// What every account has in the hub.
 pub(crate) const DEPOSIT: u64 = 100_000;
 
-/// The key of an account.
+/// The key of an account. All runs have the same: each is made once.
 pub(crate) fn key(n: u32) -> PrivateKeySigner {
-    let bytes = keccak256([b"bourse simulation".as_slice(), &n.to_be_bytes()].concat());
-    PrivateKeySigner::from_bytes(&bytes).expect("a hash is a key")
+    static KEYS: Mutex<BTreeMap<u32, PrivateKeySigner>> = Mutex::new(BTreeMap::new());
+    let make = || {
+        let bytes = keccak256([b"bourse simulation".as_slice(), &n.to_be_bytes()].concat());
+        PrivateKeySigner::from_bytes(&bytes).expect("a hash is a key")
+    };
+    KEYS.lock().unwrap_or_else(PoisonError::into_inner).entry(n).or_insert_with(make).clone()
 }
 
 /// A task that was bought.

@@ -1,7 +1,7 @@
 //! A node as a role sees it: late, behind, forgetful, lying, expensive.
 
 use crate::{
-    chain::{Ground, number},
+    chain::{Ground, number, raw, value},
     chance::Chance,
     life::Life,
     tally::{Fault, Tally},
@@ -9,17 +9,20 @@ use crate::{
 use alloy::{
     rpc::{
         client::RpcClient,
-        json_rpc::{RequestPacket, ResponsePacket},
+        json_rpc::{RequestPacket, Response, ResponsePacket, ResponsePayload, SerializedRequest},
     },
     transports::{TransportError, TransportErrorKind, TransportFut},
 };
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
 use tower::Service;
+
+/// How transactions are handed over.
+const BROADCAST: &str = "eth_sendRawTransaction";
 
 /// How bad the nodes are: parts of 10,000 per question.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,7 +57,7 @@ pub(crate) struct State {
     /// How many blocks behind each node is.
     pub(crate) lag: Vec<u64>,
     /// Transactions that a node holds back: the block from which they go on.
-    pub(crate) held: Vec<(u64, Value)>,
+    pub(crate) held: Vec<(u64, String)>,
 }
 
 impl Earth {
@@ -65,15 +68,14 @@ impl Earth {
     /// Hands on what was held back.
     pub(crate) fn release(&self) {
         let height = self.ground.height();
-        let due: Vec<Value> = {
+        let due: Vec<(u64, String)> = {
             let mut state = self.state();
             let (due, held) = std::mem::take(&mut state.held).into_iter().partition(|(at, _)| *at <= height);
             state.held = held;
-            let due: Vec<(u64, Value)> = due;
-            due.into_iter().map(|(_, request)| request).collect()
+            due
         };
-        for request in due {
-            self.ground.handle(request);
+        for (_, params) in due {
+            self.ground.answer(BROADCAST, &params);
         }
     }
 }
@@ -93,12 +95,13 @@ impl Node {
         RpcClient::new(self, true)
     }
 
-    async fn answer(self, request: Value) -> Result<Value, TransportError> {
+    async fn answer(self, packet: RequestPacket) -> Result<ResponsePacket, TransportError> {
         if self.honest {
-            return Ok(self.earth.ground.handle(request));
+            return Ok(each(packet, |request| self.earth.ground.answer(request.method(), params(request))));
         }
         self.point().await;
-        if is_broadcast(&request) && !self.life.sends(request["params"][0].as_str().unwrap_or_default()) {
+        let broadcast = packet.as_single().is_some_and(|request| is_broadcast(request.method()));
+        if broadcast && !packet.as_single().is_some_and(|request| self.life.sends(params(request))) {
             std::future::pending::<()>().await;
         }
         let mood = self.earth.state().mood;
@@ -109,12 +112,9 @@ impl Node {
         if self.strikes(mood.error, Fault::RpcError) {
             return Err(TransportErrorKind::custom_str("connection refused"));
         }
-        let answer = match &request {
-            Value::Array(requests) => Value::Array(requests.iter().map(|r| self.one(r, mood)).collect()),
-            single => self.one(single, mood),
-        };
+        let answer = each(packet, |request| self.one(request.method(), params(request), mood));
         self.point().await;
-        if is_broadcast(&request) && self.strikes(mood.reply_lost, Fault::ReplyLost) {
+        if broadcast && self.strikes(mood.reply_lost, Fault::ReplyLost) {
             return Err(TransportErrorKind::custom_str("connection reset"));
         }
         Ok(answer)
@@ -135,107 +135,131 @@ impl Node {
         strikes
     }
 
-    fn one(&self, request: &Value, mood: Mood) -> Value {
-        let method = request["method"].as_str().unwrap_or_default();
-        if is_broadcast(request) {
-            return self.broadcast(request, mood);
+    fn one(&self, method: &str, params: &str, mood: Mood) -> ResponsePayload {
+        if is_broadcast(method) {
+            return self.broadcast(method, params, mood);
         }
         let mut lag = self.earth.state().lag.get(self.index).copied().unwrap_or(0);
-        if method == "eth_blockNumber" || asks_latest_block(request) {
+        if method == "eth_blockNumber" || asks_latest_block(method, params) {
             lag += if self.strikes(mood.head_back, Fault::HeadGoesBack) { 2 } else { 0 };
         }
-        let mut answer = match lag {
-            0 => self.earth.ground.handle(request.clone()),
-            lag => behind(&self.earth.ground, request, self.earth.ground.height().saturating_sub(lag)),
+        let answer = match lag {
+            0 => self.earth.ground.answer(method, params),
+            lag => behind(&self.earth.ground, method, params, self.earth.ground.height().saturating_sub(lag)),
         };
         match method {
-            "eth_getLogs" => self.spoil_logs(&mut answer, mood),
-            "eth_getBlockByNumber" | "eth_getBlockByHash" => self.make_expensive(&mut answer),
-            _ => {}
+            "eth_getLogs" => self.spoil_logs(answer, mood),
+            "eth_getBlockByNumber" | "eth_getBlockByHash" => self.make_expensive(answer),
+            _ => answer,
         }
-        answer
     }
 
-    fn broadcast(&self, request: &Value, mood: Mood) -> Value {
+    fn broadcast(&self, method: &str, params: &str, mood: Mood) -> ResponsePayload {
         if self.strikes(mood.lost, Fault::TransactionLost) {
-            return accepted(request);
+            return accepted(params);
         }
         if self.strikes(mood.delayed, Fault::TransactionDelayed) {
             let until = self.earth.ground.height() + self.earth.chance.within(1..=4);
-            self.earth.state().held.push((until, request.clone()));
-            return accepted(request);
+            self.earth.state().held.push((until, params.to_owned()));
+            return accepted(params);
         }
         if self.strikes(mood.doubled, Fault::TransactionDoubled) {
-            self.earth.ground.handle(request.clone());
+            self.earth.ground.answer(method, params);
         }
-        self.earth.ground.handle(request.clone())
+        self.earth.ground.answer(method, params)
     }
 
-    fn spoil_logs(&self, answer: &mut Value, mood: Mood) {
-        let Some(logs) = answer.get_mut("result").and_then(Value::as_array_mut).filter(|logs| !logs.is_empty()) else {
-            return;
-        };
-        if self.strikes(mood.events_missing, Fault::EventsMissing) {
-            logs.pop();
-        } else if self.strikes(mood.events_doubled, Fault::EventsDoubled) {
-            let first = logs[0].clone();
-            logs.insert(0, first);
-        }
+    fn spoil_logs(&self, answer: ResponsePayload, mood: Mood) -> ResponsePayload {
+        changed(answer, |result| {
+            let Some(logs) = result.as_array_mut().filter(|logs| !logs.is_empty()) else { return };
+            if self.strikes(mood.events_missing, Fault::EventsMissing) {
+                logs.pop();
+            } else if self.strikes(mood.events_doubled, Fault::EventsDoubled) {
+                let first = logs[0].clone();
+                logs.insert(0, first);
+            }
+        })
     }
 
-    fn make_expensive(&self, answer: &mut Value) {
+    fn make_expensive(&self, answer: ResponsePayload) -> ResponsePayload {
         let spike = self.earth.state().spike;
-        if spike > 1
-            && let Some(fee) = answer.pointer_mut("/result/baseFeePerGas")
-        {
-            *fee = json!(format!("{:#x}", number(fee).saturating_mul(spike)));
+        if spike <= 1 {
+            return answer;
         }
+        changed(answer, |block| {
+            if let Some(fee) = block.get_mut("baseFeePerGas") {
+                *fee = json!(format!("{:#x}", number(fee).saturating_mul(spike)));
+            }
+        })
     }
 }
 
-fn is_broadcast(request: &Value) -> bool {
-    request["method"] == "eth_sendRawTransaction"
+/// Answers a request, or all of a batch.
+fn each(packet: RequestPacket, answer: impl Fn(&SerializedRequest) -> ResponsePayload) -> ResponsePacket {
+    let answer = |request: &SerializedRequest| Response { id: request.id().clone(), payload: answer(request) };
+    match packet {
+        RequestPacket::Single(request) => ResponsePacket::Single(answer(&request)),
+        RequestPacket::Batch(requests) => ResponsePacket::Batch(requests.iter().map(answer).collect()),
+    }
 }
 
-fn asks_latest_block(request: &Value) -> bool {
-    request["method"] == "eth_getBlockByNumber" && request["params"][0] == "latest"
+/// The parameters of a request, as JSON.
+fn params(request: &SerializedRequest) -> &str {
+    request.params().map_or("[]", RawValue::get)
+}
+
+fn is_broadcast(method: &str) -> bool {
+    method == BROADCAST
+}
+
+fn asks_latest_block(method: &str, params: &str) -> bool {
+    method == "eth_getBlockByNumber" && params.starts_with("[\"latest\"")
 }
 
 /// What a node says that has taken a transaction.
-fn accepted(request: &Value) -> Value {
-    let raw = request["params"][0].as_str().unwrap_or_default();
-    let hash = bourse_chain::alloy::primitives::hex::decode(raw).map(bourse_chain::alloy::primitives::keccak256);
-    json!({ "jsonrpc": "2.0", "id": request["id"], "result": hash.unwrap_or_default() })
+fn accepted(params: &str) -> ResponsePayload {
+    let raw_transaction = params.trim_matches(['[', ']', '"']);
+    let hash = bourse_chain::alloy::primitives::hex::decode(raw_transaction);
+    let hash = hash.map(bourse_chain::alloy::primitives::keccak256).unwrap_or_default();
+    ResponsePayload::Success(raw(&json!(hash)))
+}
+
+/// An answer with another result; an error stays what it is.
+fn changed(answer: ResponsePayload, change: impl FnOnce(&mut Value)) -> ResponsePayload {
+    match answer {
+        ResponsePayload::Success(result) => {
+            let mut result = value(&result);
+            change(&mut result);
+            ResponsePayload::Success(raw(&result))
+        }
+        failure @ ResponsePayload::Failure(_) => failure,
+    }
 }
 
 /// The same question to a node whose newest block is `head`: what is newer does not exist for it.
-fn behind(ground: &Ground, request: &Value, head: u64) -> Value {
-    let reply = |result: Value| json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
-    let method = request["method"].as_str().unwrap_or_default();
+fn behind(ground: &Ground, method: &str, params: &str, head: u64) -> ResponsePayload {
+    let newest = json!(format!("{head:#x}"));
     if method == "eth_blockNumber" {
-        return reply(json!(format!("{head:#x}")));
+        return ResponsePayload::Success(raw(&newest));
     }
-    if method == "eth_getBlockByNumber" && is_quantity(&request["params"][0]) && number(&request["params"][0]) > head {
-        return reply(Value::Null);
+    let mut params: Value = serde_json::from_str(params).expect("clients write JSON");
+    if method == "eth_getBlockByNumber" && is_quantity(&params[0]) && number(&params[0]) > head {
+        return ResponsePayload::Success(raw(&Value::Null));
     }
-    let mut request = request.clone();
-    if let Some(params) = request["params"].as_array_mut() {
-        let newest = params.iter_mut().filter(|p| **p == "latest" || **p == "pending");
-        newest.for_each(|p| *p = json!(format!("{head:#x}")));
+    if let Some(params) = params.as_array_mut() {
+        let latest = params.iter_mut().filter(|p| **p == "latest" || **p == "pending");
+        latest.for_each(|p| *p = newest.clone());
     }
-    let mut answer = ground.handle(request);
+    let answer = ground.answer(method, &params.to_string());
     let too_new = |block: &Value| is_quantity(block) && number(block) > head;
     match method {
-        "eth_getTransactionReceipt" if too_new(&answer["result"]["blockNumber"]) => answer["result"] = Value::Null,
-        "eth_getBlockByHash" if too_new(&answer["result"]["number"]) => answer["result"] = Value::Null,
-        "eth_getLogs" => {
-            if let Some(logs) = answer["result"].as_array_mut() {
-                logs.retain(|log| !too_new(&log["blockNumber"]));
-            }
-        }
-        _ => {}
+        "eth_getTransactionReceipt" | "eth_getBlockByHash" | "eth_getLogs" => changed(answer, |result| match result {
+            Value::Array(logs) => logs.retain(|log| !too_new(&log["blockNumber"])),
+            found if too_new(&found["blockNumber"]) || too_new(&found["number"]) => *found = Value::Null,
+            _ => {}
+        }),
+        _ => answer,
     }
-    answer
 }
 
 fn is_quantity(value: &Value) -> bool {
@@ -253,11 +277,6 @@ impl Service<RequestPacket> for Node {
 
     fn call(&mut self, request: RequestPacket) -> Self::Future {
         let node = self.clone();
-        Box::pin(async move {
-            let request: Value = serde_json::to_value(&request).map_err(TransportErrorKind::custom)?;
-            let answer = node.answer(request).await?;
-            let text = answer.to_string();
-            serde_json::from_str(&text).map_err(|error| TransportError::deser_err(error, text))
-        })
+        Box::pin(node.answer(request))
     }
 }

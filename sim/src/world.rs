@@ -145,9 +145,10 @@ impl World {
         let earth = Arc::new(earth);
         let life = Life::new(None, 0, chance.clone(), tally.clone());
         let honest = Node { earth: earth.clone(), index: 0, life, honest: true }.client();
-        let watcher = Client::new(vec![("honest".into(), honest)], Settings { tag: Some(7), ..Settings::embedded() });
+        let patient = Settings { tag: Some(7), poll: Duration::from_secs(1), ..Settings::embedded() };
+        let watcher = Client::new(vec![("honest".into(), honest)], patient);
         let market = Arc::new(Market::open(watcher, plan.workers, plan.period).await);
-        earth.ground.rpc("evm_setAutomine", json!([false]));
+        earth.ground.mine_when_told();
         let weather = Arc::new(Mutex::new(Weather::default()));
         let sky = Sky { weather: weather.clone(), chance: chance.clone(), tally: tally.clone() };
         let poll = Duration::from_millis(plan.poll);
@@ -273,22 +274,22 @@ impl World {
         *self.weather.lock().expect("nobody panics while holding it") =
             Weather { lost: 20 * scale, doubled: 20 * scale, reordered: 20 * scale, cut: 10 * scale };
         self.earth.state().mood = Mood {
-            error: 50 * scale,
-            timeout: 5 * scale,
+            error: 115 * scale,
+            timeout: 13 * scale,
             lost: 300 * scale,
             delayed: 300 * scale,
             doubled: 300 * scale,
             reply_lost: 300 * scale,
             events_missing: 300 * scale,
             events_doubled: 300 * scale,
-            head_back: 20 * scale,
+            head_back: 45 * scale,
         };
         let drop = self.plan.climate == Climate::Drop;
         let fate = Fate {
             crashes: if drop { 0 } else { 7_000 },
-            within: 2_000,
+            within: 1_500,
             down: 20_000,
-            disk_full: if drop { 0 } else { 5 * scale },
+            disk_full: if drop { 0 } else { 6 * scale },
             lives: self.plan.scheduler_lives,
             restart: self.plan.restart,
         };
@@ -324,7 +325,7 @@ impl World {
             };
             let fate = Fate {
                 crashes: if drop { 0 } else { 4_000 },
-                within: 3_000,
+                within: 2_400,
                 down: 20_000 * u64::from(scale),
                 disk_full: if drop { 0 } else { 3 * scale },
                 lives: u64::MAX,

@@ -122,6 +122,14 @@ pub struct Header {
     pub empty: bool,
 }
 
+impl Header {
+    /// Whether the block has for certain no log with this topic. Chains that leave all blooms empty tell nothing.
+    pub fn is_silent_about(&self, topic: B256) -> bool {
+        let input = alloy::primitives::BloomInput::Raw(topic.as_slice());
+        self.empty || (!self.bloom.is_zero() && !self.bloom.contains_input(input))
+    }
+}
+
 /// What gas costs now, in wei.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Price {
@@ -279,7 +287,18 @@ impl Client {
         let latest = BlockNumberOrTag::Latest;
         let block =
             self.nodes.ask(|node| async move { node.get_block_by_number(latest).await?.ok_or(RpcError::NullResp) });
-        Ok(nodes::header(&block.await?))
+        let header = nodes::header(&block.await?);
+        self.nodes.note(header);
+        Ok(header)
+    }
+
+    /// The newest block with its header, or what was that at most half a [`Self::poll_interval`] ago: for those who look
+    /// again and again, so that all who share this connection ask once.
+    pub async fn recent_header(&self) -> Result<Header, Error> {
+        match self.nodes.noted(self.poll_interval() / 2) {
+            Some(header) => Ok(header),
+            None => self.header().await,
+        }
     }
 
     /// A block by number or tag; `None` if the node has none.

@@ -254,6 +254,11 @@ impl Health {
         self.nodes.iter().filter_map(retry).min()
     }
 
+    /// The newest block of a node, as last seen.
+    pub fn head(&self, node: usize) -> Option<(u64, B256)> {
+        self.nodes[node].head
+    }
+
     /// Whether the chain of a node is known.
     pub fn knows_chain(&self, node: usize) -> bool {
         self.nodes[node].chain.is_some()

@@ -73,6 +73,8 @@ pub(crate) struct Nodes {
     nodes: Vec<Node>,
     pub(crate) settings: Settings,
     watch: Mutex<Watch>,
+    /// The newest block as it was seen last, and when.
+    latest: Mutex<Option<(Instant, Header)>>,
     born: Instant,
     pub(crate) depth: OnceLock<u64>,
 }
@@ -101,7 +103,7 @@ impl Nodes {
             nodes.into_iter().map(|(name, rpc)| Node { name, provider: RootProvider::new(rpc) }).collect();
         let health = Health::new(nodes.iter().map(|n| n.name.clone()), settings.limits);
         let watch = Mutex::new(Watch { health, next_probe: Duration::ZERO });
-        Self { nodes, settings, watch, born: Instant::now(), depth: OnceLock::new() }
+        Self { nodes, settings, watch, latest: Mutex::default(), born: Instant::now(), depth: OnceLock::new() }
     }
 
     /// The names of all.
@@ -137,6 +139,20 @@ impl Nodes {
         Err(failure.unwrap_or_else(|| self.no_good_node()))
     }
 
+    /// Remembers the newest block.
+    pub(crate) fn note(&self, header: Header) {
+        *self.latest() = Some((Instant::now(), header));
+    }
+
+    /// The newest block, if it was seen at most this long ago and is still there as far as known.
+    pub(crate) fn noted(&self, age: Duration) -> Option<Header> {
+        self.latest().filter(|(seen, _)| seen.elapsed() <= age).map(|(_, header)| header)
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Option<(Instant, Header)>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Asks about the state after one block: any node that has it will do.
     pub(crate) async fn ask_at<T, F>(
         &self,
@@ -150,7 +166,10 @@ impl Nodes {
         match self.ask(|node| question(node, id)).await {
             Err(error @ (Error::Refused { .. } | Error::Nonsense { .. })) => match self.has(at).await? {
                 true => Err(error),
-                false => Err(Error::BlockGone { number: at.number, hash: at.hash }),
+                false => {
+                    *self.latest() = None;
+                    Err(Error::BlockGone { number: at.number, hash: at.hash })
+                }
             },
             answer => answer,
         }
@@ -286,6 +305,11 @@ impl Nodes {
     }
 
     async fn compare(&self, node: usize, height: u64) {
+        // Of its newest block the hash was just seen.
+        let newest = self.watch().health.head(node).filter(|(number, _)| *number == height);
+        if let Some((number, hash)) = newest {
+            return self.see(node, Observation::Block { number, hash });
+        }
         if let Ok(Some(Header { head, .. })) = self.header_at(node, height.into()).await {
             self.see(node, Observation::Block { number: head.number, hash: head.hash });
         }

@@ -45,7 +45,7 @@ impl Transaction {
 }
 
 /// What a transaction did.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Receipt {
     pub(crate) success: bool,
     pub(crate) gas_used: u64,

@@ -75,6 +75,7 @@ impl Chain {
         if config.block_gas_limit < 1_000_000 {
             return Err(Error::Config("the block gas limit must be at least 1,000,000"));
         }
+        crate::evm::remember_signers();
         let store = Store::open(config.data_dir.as_deref(), config.chain_id)?;
         let broken = |error: StoreError| match &config.data_dir {
             Some(folder) => Error::from_store(&folder.join("chain.sqlite"), error),

@@ -9,15 +9,22 @@ use alloy::consensus::{Header, Transaction as _, Typed2718};
 use alloy_primitives::map::{AddressMap, AddressSet, B256Map, HashMap};
 use alloy_primitives::{Address, B256, U256};
 use revm::bytecode::Bytecode;
+use revm::context::Evm;
 use revm::context::result::{EVMError, ExecResultAndState, ExecutionResult, InvalidTransaction};
 use revm::context::{BlockEnv, CfgEnv, Context, TxEnv};
+use revm::context_interface::FrameStack;
 use revm::context_interface::block::BlobExcessGasAndPrice;
 use revm::context_interface::either::Either;
+use revm::handler::instructions::EthInstructions;
 use revm::handler::validation::validate_initial_tx_gas;
+use revm::handler::{EthFrame, EthPrecompiles, MainnetEvm};
+use revm::precompile::{Crypto, DefaultCrypto, PrecompileHalt, install_crypto};
 use revm::primitives::{AddressMap as EvmMap, eip4844, eip7825, hardfork::SpecId};
 use revm::state::{Account as EvmAccount, AccountInfo};
-use revm::{Database, DatabaseCommit, ExecuteEvm, MainBuilder, MainContext};
+use revm::{Database, DatabaseCommit, ExecuteEvm, InspectEvm, Inspector, Journal, MainContext};
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The hard fork whose rules hold from the genesis block on.
 pub(crate) const SPEC: SpecId = SpecId::OSAKA;
@@ -184,14 +191,81 @@ pub(crate) enum Mode {
     Call,
 }
 
+/// Most signatures whose signers are remembered.
+const SIGNERS: usize = 4_096;
+
+/// A signature as the precompiled contract at address 1 takes it, the recovery id and the hash that was signed.
+type Signed = ([u8; 64], u8, [u8; 32]);
+
+/// The usual cryptography, but it finds each signer once: a transaction is run for its estimate, as part of the block in
+/// the making, and in its block.
+#[derive(Debug, Default)]
+struct Recalls(Mutex<HashMap<Signed, [u8; 32]>>);
+
+impl Crypto for Recalls {
+    fn secp256k1_ecrecover(&self, sig: &[u8; 64], recid: u8, msg: &[u8; 32]) -> Result<[u8; 32], PrecompileHalt> {
+        let signed = (*sig, recid, *msg);
+        if let Some(signer) = self.signers().get(&signed) {
+            return Ok(*signer);
+        }
+        let signer = DefaultCrypto.secp256k1_ecrecover(sig, recid, msg)?;
+        let mut signers = self.signers();
+        if signers.len() >= SIGNERS {
+            signers.clear();
+        }
+        signers.insert(signed, signer);
+        Ok(signer)
+    }
+}
+
+impl Recalls {
+    fn signers(&self) -> MutexGuard<'_, HashMap<Signed, [u8; 32]>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes runs in this process remember signers.
+pub(crate) fn remember_signers() {
+    // Who was first has decided.
+    let _ = install_crypto(Recalls::default());
+}
+
+thread_local! {
+    /// The frames of the last run on this thread, for the next one: each has 32 KiB of stack.
+    static FRAMES: Cell<FrameStack<EthFrame>> = Cell::new(FrameStack::new());
+}
+
+/// What a run happens in.
+type Machine<'a, I> = MainnetEvm<Stage<'a>, I>;
+type Stage<'a> = Context<BlockEnv, TxEnv, CfgEnv, &'a mut Overlay, Journal<&'a mut Overlay>, ()>;
+type Outcome = Result<ExecResultAndState<ExecutionResult>, InvalidTransaction>;
+
 /// Runs one transaction without keeping what it changes.
-pub(crate) fn run(
-    state: &mut Overlay,
+pub(crate) fn run(state: &mut Overlay, block: &BlockEnv, chain_id: u64, mode: Mode, transaction: TxEnv) -> Outcome {
+    execute(state, block, chain_id, mode, transaction, (), |evm, transaction| evm.transact(transaction))
+}
+
+/// The same with somebody who looks on.
+pub(crate) fn run_watched<'a, I: Inspector<Stage<'a>>>(
+    state: &'a mut Overlay,
     block: &BlockEnv,
     chain_id: u64,
     mode: Mode,
     transaction: TxEnv,
-) -> Result<ExecResultAndState<ExecutionResult>, InvalidTransaction> {
+    inspector: I,
+) -> Outcome {
+    execute(state, block, chain_id, mode, transaction, inspector, |evm, transaction| evm.inspect_tx(transaction))
+}
+
+fn execute<'a, I>(
+    state: &'a mut Overlay,
+    block: &BlockEnv,
+    chain_id: u64,
+    mode: Mode,
+    transaction: TxEnv,
+    inspector: I,
+    work: impl FnOnce(&mut Machine<'a, I>, TxEnv) -> Result<ExecResultAndState<ExecutionResult>, EVMError<Infallible>>,
+) -> Outcome {
     let mut rules = CfgEnv::new_with_spec(SPEC);
     rules.chain_id = chain_id;
     // A legacy transaction without a chain id is valid on every chain; the ids of others are checked on arrival.
@@ -204,8 +278,16 @@ pub(crate) fn run(
         rules.disable_base_fee = transaction.gas_price == 0;
         rules.tx_gas_limit_cap = Some(u64::MAX);
     }
-    let mut evm = Context::mainnet().with_db(state).with_cfg(rules).with_block(block.clone()).build_mainnet();
-    evm.transact(transaction).map_err(|error| match error {
+    let mut evm = Evm {
+        ctx: Context::mainnet().with_db(state).with_cfg(rules).with_block(block.clone()),
+        inspector,
+        instruction: EthInstructions::new_mainnet_with_spec(SPEC),
+        precompiles: EthPrecompiles::new(SPEC),
+        frame_stack: FRAMES.take(),
+    };
+    let outcome = work(&mut evm, transaction);
+    FRAMES.set(evm.frame_stack);
+    outcome.map_err(|error| match error {
         EVMError::Transaction(refusal) => refusal,
         EVMError::Header(error) => InvalidTransaction::Str(error.to_string().into()),
         EVMError::Custom(text) => InvalidTransaction::Str(text.into()),

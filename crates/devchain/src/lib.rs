@@ -20,6 +20,7 @@ mod config;
 mod error;
 mod evm;
 mod filters;
+mod needed;
 mod pool;
 mod published;
 mod rpc;

@@ -15,7 +15,7 @@ use alloy::consensus::Header;
 use alloy_primitives::map::B256Map;
 use alloy_primitives::{Address, B256};
 use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::broadcast;
 
 /// Most blocks kept decoded in memory.
@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) world: Arc<RwLock<World>>,
     pub(crate) store: Store,
     published: RwLock<Published>,
+    /// The block in the making, as it was asked for last.
+    pending: Mutex<Option<Pending>>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) filters: Filters,
 }
@@ -52,7 +54,17 @@ pub(crate) struct Published {
     pub(crate) version: Version,
     pub(crate) pool: Pool,
     pub(crate) time: Time,
+    /// Counts commits.
+    revision: u64,
     recent: Recent,
+}
+
+/// The block that would be mined at a moment, and of what it was made: while that is the same, so is the block.
+struct Pending {
+    revision: u64,
+    timestamp: u64,
+    view: View,
+    built: Arc<Built>,
 }
 
 /// What decides about the next block besides its parent.
@@ -110,6 +122,7 @@ impl Shared {
             world,
             store,
             published: RwLock::new(published),
+            pending: Mutex::default(),
             events: broadcast::Sender::new(EVENT_BACKLOG),
             filters: Filters::default(),
         }
@@ -204,18 +217,31 @@ impl Shared {
     }
 
     /// The block that would be mined now. It is not sealed: it has no state root.
-    pub(crate) fn pending(&self) -> (View, Built) {
-        let (view, header, ready) = {
+    pub(crate) fn pending(&self) -> (View, Arc<Built>) {
+        let (view, header, ready, revision) = {
             let published = self.read();
+            let now = published.time.template(&self.clock, self.coinbase, &published.head.header).timestamp;
+            if let Some(known) = self.last_pending().as_ref()
+                && (known.revision, known.timestamp) == (published.revision, now)
+            {
+                return (known.view.clone(), known.built.clone());
+            }
             let template = published.time.template(&self.clock, self.coinbase, &published.head.header);
             let header = builder::next_header(&published.head, &template);
             let view = View::new(self.world.clone(), published.version);
             let nonce_of = |sender| view.account(sender).map_or(0, |account| account.nonce);
             let ready = published.pool.ready(header.base_fee_per_gas.unwrap_or_default(), nonce_of);
-            (view, header, ready)
+            (view, header, ready, published.revision)
         };
-        let built = builder::build(view.clone(), self.chain_id, header, ready);
+        let timestamp = header.timestamp;
+        let built = Arc::new(builder::build(view.clone(), self.chain_id, header, ready));
+        let pending = Pending { revision, timestamp, view: view.clone(), built: built.clone() };
+        *self.last_pending() = Some(pending);
         (view, built)
+    }
+
+    fn last_pending(&self) -> MutexGuard<'_, Option<Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -228,7 +254,7 @@ impl Published {
     pub(crate) fn new(head: Arc<Block>, version: Version, pool: Pool, time: Time) -> Self {
         let mut recent = Recent::default();
         recent.push(head.clone());
-        Self { head, version, pool, time, recent }
+        Self { head, version, pool, time, revision: 0, recent }
     }
 
     fn take(&mut self, update: &Update<'_>) {
@@ -238,6 +264,7 @@ impl Published {
         self.head = update.head.clone();
         self.version = update.version;
         self.time = update.time;
+        self.revision += 1;
     }
 }
 

@@ -214,6 +214,14 @@ pub struct Contribution {
 }
 
 impl Contribution {
+    /// That of a worker that has not contributed.
+    pub const NONE: Self = Self {
+        status: ContributionStatus::Unset,
+        result_hash: B256::ZERO,
+        result_seal: B256::ZERO,
+        reward_weight: U256::ZERO,
+    };
+
     /// The least and the greatest consensus weight that it can have had.
     pub fn weight_range(&self) -> (U256, U256) {
         let log = self.reward_weight.saturating_to::<usize>().clamp(1, 254);

@@ -220,6 +220,15 @@ fn endings(view: &View<'_>, outcome: Status) -> Vec<Step> {
     view.parts.iter().filter(|p| !p.status.is_final()).map(end).collect()
 }
 
+/// How a task went for one worker; `None` while it has not ended.
+pub fn outcome(view: &View<'_>, worker: Address) -> Option<(Status, Option<Cause>)> {
+    match view.task.status {
+        TaskStatus::Completed => Some(ending(view, Status::Completed, worker)),
+        TaskStatus::Failed => Some(ending(view, Status::Failed, worker)),
+        TaskStatus::Unset | TaskStatus::Active | TaskStatus::Revealing => None,
+    }
+}
+
 /// How a task that has ended went for one worker.
 fn ending(view: &View<'_>, outcome: Status, worker: Address) -> (Status, Option<Cause>) {
     let because = |status, code, evidence: &str| (status, Some(Cause::new(code, evidence)));

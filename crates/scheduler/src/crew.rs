@@ -112,6 +112,8 @@ pub(crate) struct Worker {
     strikes: u32,
     rests_until: u64,
     draining: bool,
+    /// Why it gets nothing, as it was told last in this session.
+    told: Option<String>,
     turn: u64,
 }
 
@@ -147,6 +149,7 @@ impl Worker {
             strikes: 0,
             rests_until: 0,
             draining: false,
+            told: None,
             turn: 0,
         }
     }
@@ -224,6 +227,9 @@ impl Crew {
         });
         welcome.version = version;
         welcome.resumed = resumed.is_some();
+        if let Some(known) = self.workers.get_mut(&worker).filter(|_| resumed.is_none()) {
+            known.told = None;
+        }
         let (id, session, missed) = resumed.unwrap_or_else(|| (connection, Session::default(), vec![]));
         (welcome.session, welcome.received) = (id, session.received());
         let (outbox, inbox) = mpsc::channel(QUEUE);
@@ -277,6 +283,9 @@ impl Crew {
     /// told everything that holds then.
     pub(crate) fn tell(&mut self, worker: Address, message: ToWorker) {
         let Some(known) = self.workers.get_mut(&worker) else { return };
+        if matches!(message, ToWorker::Assign(_)) {
+            known.told = None;
+        }
         let lost = match &mut known.place {
             Place::Here { outbox, .. } => outbox.try_send(message).is_err(),
             Place::Closing { said, .. } if said.len() < QUEUE => {
@@ -293,15 +302,19 @@ impl Crew {
         }
     }
 
-    /// Tells one that is here and idle why it gets nothing.
+    /// Tells one that is here and idle why it gets nothing, once: a worker with many replicates says many things at once.
     pub(crate) fn say_no_work(&mut self, worker: Address, waiting: &[&Need]) {
-        let Some(known) = self.workers.get(&worker).filter(|w| w.is_here() && w.load == 0) else { return };
+        let Some(known) = self.workers.get_mut(&worker).filter(|w| w.is_here() && w.load == 0) else { return };
         let reason = match waiting.first().and_then(|need| need.lacks(&known.capabilities)) {
             _ if known.draining => return,
             _ if known.rests_until > 0 => format!("its last {} tasks failed: it rests for a while", known.strikes),
             Some(lack) => format!("{} tasks wait, and they need {lack}", waiting.len()),
             None => "no task waits: it is told when one does".into(),
         };
+        if known.told.as_ref() == Some(&reason) {
+            return;
+        }
+        known.told = Some(reason.clone());
         self.tell(worker, ToWorker::NoWork { reason });
     }
 

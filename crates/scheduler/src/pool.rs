@@ -279,7 +279,6 @@ impl Pool {
 
     /// Takes in what the chain says, and says what to do.
     pub(crate) fn absorb(&mut self, id: TaskId, facts: Facts) -> Vec<Step> {
-        let now = self.now();
         let Some(entry) = self.tasks.get_mut(&id) else { return vec![] };
         let deadlines = (entry.chain.contribution_deadline, entry.chain.final_deadline);
         entry.chain = facts.task;
@@ -291,6 +290,12 @@ impl Pool {
             TaskStatus::Completed | TaskStatus::Failed => entry.ended.or(Some(facts.block)),
             TaskStatus::Unset | TaskStatus::Active | TaskStatus::Revealing => None,
         };
+        self.decide(id)
+    }
+
+    /// Holds what the chain shows of a task against what the workers say. Says what to do.
+    pub(crate) fn decide(&mut self, id: TaskId) -> Vec<Step> {
+        let now = self.now();
         self.catch_up(id, now);
         self.expire(id, now);
         self.steps(id)
@@ -335,8 +340,15 @@ impl Pool {
     fn catch_up(&mut self, id: TaskId, now: u64) {
         let Some(entry) = self.tasks.get(&id) else { return };
         let mut missed = Vec::new();
+        let parts = self.parts(entry, now);
+        let view = look(entry, now, &parts);
         for vote in &entry.votes {
             let replicate = entry.replicates.iter().find(|r| r.worker == vote.worker);
+            let last = replicate.and_then(|r| r.history.last());
+            if last.is_some_and(|last| task::outcome(&view, vote.worker) == Some((last.status, last.cause.clone()))) {
+                // How the task went for it stands there already: the vote is older.
+                continue;
+            }
             let (known, shown) = (replicate.map(Replicate::status), replicate.is_some_and(Replicate::shows_its_vote));
             let reached = match vote.status {
                 ContributionStatus::Contributed if known.is_none_or(before_contributed) && !shown => {

@@ -12,7 +12,7 @@ use crate::{
     store::{self, Remembered, Store},
 };
 use bourse_chain::{
-    Hub, PrivateKeySigner, SendError, Sender,
+    Head, Header, Hub, PrivateKeySigner, SendError, Sender,
     alloy::{rpc::types::Filter, sol_types::SolEvent},
     follower::{Cursor, Follower, News},
 };
@@ -70,6 +70,8 @@ pub struct Service {
     jobs: JoinSet<Done>,
     /// Tasks to read from the chain.
     agenda: Agenda,
+    /// The block at which a task was read last: what it showed is still true there.
+    read_at: BTreeMap<TaskId, Head>,
     /// Deals of which more tasks wait than are on the table, and those of them that are being read.
     bags: (Bags, BTreeSet<DealId>),
     /// Workers whose score is to be read, and how many are being read.
@@ -92,7 +94,7 @@ enum Done {
     Opened(Vec<Bag>, News),
     OpenFailed(bourse_chain::Error),
     More(DealId, Result<Option<Bag>, bourse_chain::Error>),
-    Facts(Vec<(TaskId, Result<Facts, bourse_chain::Error>)>),
+    Facts(Head, Vec<(TaskId, Result<Option<Facts>, bourse_chain::Error>)>),
     NoFacts(Vec<TaskId>, bourse_chain::Error),
     Sent(TaskId, String, Result<(), SendError>),
     Checked(TaskId, Address, ResultLink, Result<(), check::Error>),
@@ -149,6 +151,7 @@ impl Service {
             inbox,
             jobs: JoinSet::new(),
             agenda: Agenda::default(),
+            read_at: BTreeMap::new(),
             bags: (bags, BTreeSet::new()),
             scores: (BTreeSet::new(), 0),
             waiting: BTreeMap::new(),
@@ -317,7 +320,7 @@ impl Service {
         let mut batch = Vec::new();
         while let Some(id) = self.agenda.next() {
             match self.pool.entry(id) {
-                Some(_) => batch.push(id),
+                Some(_) => batch.push((id, self.read_at.get(&id).copied())),
                 None => self.agenda.done(id),
             }
         }
@@ -345,7 +348,7 @@ impl Service {
             }
             Done::Opened(bags, news) => self.opened(bags, news)?,
             Done::More(deal, bag) => self.more(deal, bag)?,
-            Done::Facts(read) => read.into_iter().for_each(|(id, facts)| self.absorb(id, facts)),
+            Done::Facts(head, read) => read.into_iter().for_each(|(id, facts)| self.absorb(id, head, facts)),
             Done::NoFacts(ids, error) => {
                 warn!(tasks = ids.len(), %error, "cannot read the chain; trying again");
                 ids.into_iter().for_each(|id| self.read_again(id));
@@ -372,16 +375,22 @@ impl Service {
         Ok(())
     }
 
-    fn absorb(&mut self, id: TaskId, facts: Result<Facts, bourse_chain::Error>) {
+    fn absorb(&mut self, id: TaskId, head: Head, facts: Result<Option<Facts>, bourse_chain::Error>) {
         match facts {
             Ok(facts) => {
                 self.agenda.done(id);
-                let block = facts.block;
-                let steps = self.pool.absorb(id, facts);
+                self.read_at.insert(id, head);
+                let steps = match facts {
+                    Some(facts) => self.pool.absorb(id, facts),
+                    None => self.pool.decide(id),
+                };
                 self.perform(id, steps);
-                if self.pool.is_buried(id, block) {
+                if self.pool.is_buried(id, head.number) {
                     self.pool.close(id);
                     self.failed.remove(&id);
+                }
+                if self.pool.entry(id).is_none() {
+                    self.read_at.remove(&id);
                 }
             }
             Err(error) => {
@@ -505,6 +514,8 @@ impl Service {
                     Heard::Draining => {}
                     Heard::Progress(task) => self.agenda.add(task),
                     Heard::Free(task) => {
+                        // It may have seen on the chain what we have not.
+                        self.read_at.remove(&task);
                         self.agenda.add(task);
                         self.hand_out();
                         self.pool.say_no_work(worker);
@@ -752,25 +763,43 @@ fn beside_others<T>(wait: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Reads tasks, all of them at one block.
-async fn read_tasks(hub: Hub, ids: Vec<TaskId>) -> Done {
-    let head = match hub.client.head().await {
-        Ok(head) => head,
-        Err(error) => return Done::NoFacts(ids, error),
+/// Reads tasks, all of them at one block; nothing anew where a task was read at that block or the block before it says
+/// enough.
+async fn read_tasks(hub: Hub, tasks: Vec<(TaskId, Option<Head>)>) -> Done {
+    let header = match hub.client.recent_header().await {
+        Ok(header) => header,
+        Err(error) => return Done::NoFacts(tasks.into_iter().map(|(id, _)| id).collect(), error),
     };
-    let hub = &hub.at(head);
-    Done::Facts(join_all(ids.into_iter().map(|id| async move { (id, facts(hub, head.number, id).await) })).await)
+    let hub = &hub.at(header.head);
+    let read = tasks.into_iter().map(|(id, known)| async move {
+        match known.is_some_and(|known| shows_nothing_new(&header, known, id)) {
+            true => (id, Ok(None)),
+            false => (id, facts(hub, header.head.number, id).await.map(Some)),
+        }
+    });
+    Done::Facts(header.head, join_all(read).await)
+}
+
+/// Whether a block shows the same of a task as one that is known: it is that one, or comes right after it and has nothing
+/// about the task. Every change of a task is told by an event with its name.
+fn shows_nothing_new(header: &Header, known: Head, id: TaskId) -> bool {
+    header.head.hash == known.hash || (header.head.parent == known.hash && header.is_silent_about(id.0))
 }
 
 /// Everything about a task that a decision rests on. The hub's block is fixed: a decision never mixes two.
 async fn facts(hub: &Hub, block: u64, id: TaskId) -> Result<Facts, bourse_chain::Error> {
     let task = hub.task(id).await?;
+    // Weights count until the workers agree.
+    let weighed = task.status == TaskStatus::Active;
     let mut votes = Vec::with_capacity(task.contributors.len());
     for worker in &task.contributors {
         let contribution = hub.contribution(id, *worker).await?;
         // The score may have moved since; the contribution itself says within which bounds it was.
         let (least, greatest) = contribution.weight_range();
-        let weight = consensus::weight(hub.score(*worker).await?).clamp(least, greatest);
+        let weight = match weighed {
+            true => consensus::weight(hub.score(*worker).await?).clamp(least, greatest),
+            false => least,
+        };
         votes.push(Vote { worker: *worker, status: contribution.status, hash: contribution.result_hash, weight });
     }
     Ok(Facts { task, votes, block })

@@ -110,7 +110,7 @@ impl Store {
 
     pub(crate) fn cursor(&self) -> Result<Option<Cursor>, Error> {
         self.journal.read(|c| {
-            let mut query = c.prepare("SELECT cursor FROM cursor")?;
+            let mut query = c.prepare_cached("SELECT cursor FROM cursor")?;
             let mut rows = query.query([])?;
             rows.next()?.map(|row| read(row.get::<_, String>(0)?)).transpose()
         })

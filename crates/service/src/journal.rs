@@ -11,6 +11,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+/// How many statements are kept ready to run: more than any role has.
+const STATEMENTS: usize = 128;
+
 /// What can go wrong with a role's store, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -127,6 +130,7 @@ impl Journal {
     }
 
     fn assemble(path: PathBuf, connection: Connection, lock: Option<File>) -> Self {
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         Self { inner: Arc::new(Inner { path, connection: Mutex::new(connection), _lock: lock }), witness: None }
     }
 

@@ -10,11 +10,11 @@ use crate::{
     task::{self, Next, View},
     upload,
 };
-use bourse_chain::SendError;
+use bourse_chain::{Head, Header, SendError};
 use bourse_protocol::{
     Address, B256, Bytes,
     abi::IHub,
-    deal::{ChainTask, Contribution, Deal, ResultLink, TaskStatus},
+    deal::{ChainTask, Contribution, ContributionStatus, Deal, ResultLink, TaskStatus},
     ids::{self, TaskId},
     link::{Assignment, ToScheduler},
     money::Nrlc,
@@ -64,7 +64,7 @@ pub(crate) struct Replicate {
     stop: CancellationToken,
     terms: Option<Terms>,
     /// The block that was looked at last, and what it showed.
-    seen: Option<(B256, Sight)>,
+    seen: Option<(Head, Sight)>,
     refusals: u32,
     /// Looks that did not show the deal.
     unseen: u32,
@@ -235,12 +235,14 @@ impl Replicate {
 
     /// Reads the chain at its newest block; what was read of that block before is still true.
     async fn look(&mut self, terms: &Terms) -> Result<Sight, Trouble> {
-        let head = self.context.hub.client.head().await?;
+        let header = self.context.hub.client.recent_header().await?;
+        let head = header.head;
         // The next block is not older than the last one, whatever this machine's clock says.
         let now = self.context.now().max(head.timestamp);
-        if let Some((block, sight)) = &self.seen
-            && *block == head.hash
+        if let Some((block, sight)) = &mut self.seen
+            && tells_nothing_new(&header, *block, self.task)
         {
+            *block = head;
             return Ok(Sight { now, ..sight.clone() });
         }
         let hub = self.context.hub.at(head);
@@ -249,10 +251,17 @@ impl Replicate {
             task.contribution_deadline = terms.contribution_deadline();
             task.final_deadline = terms.deal.final_deadline(terms.period);
         }
-        let contribution = hub.contribution(self.task, self.context.wallet).await?;
-        let stake = hub.account(self.context.wallet).await?.stake;
+        let contribution = match task.contributors.contains(&self.context.wallet) {
+            true => hub.contribution(self.task, self.context.wallet).await?,
+            false => Contribution::NONE,
+        };
+        // The deposit matters to those who have not contributed.
+        let stake = match contribution.status {
+            ContributionStatus::Unset => hub.account(self.context.wallet).await?.stake,
+            _ => Nrlc::ZERO,
+        };
         let sight = Sight { now, stake, task, contribution };
-        self.seen = Some((head.hash, sight.clone()));
+        self.seen = Some((head, sight.clone()));
         Ok(sight)
     }
 
@@ -276,17 +285,30 @@ impl Replicate {
 
     /// Returns when the answer is of no use any more.
     async fn unwanted(&self, terms: &Terms) {
+        let mut seen = self.seen.as_ref().map(|(block, _)| *block);
         loop {
             self.rest(CHECK).await;
             let aborted = self.context.store.get(self.task).ok().flatten().is_some_and(|r| r.aborted.is_some());
-            let closed = match self.context.hub.task(self.task).await {
-                Ok(task) => !matches!(task.status, TaskStatus::Unset | TaskStatus::Active),
-                Err(_) => false,
-            };
+            // What cannot be read now is read the next time.
+            let closed = self.has_closed(&mut seen).await.unwrap_or(false);
             if aborted || closed || self.stop.is_cancelled() || self.context.now() >= terms.contribution_deadline() {
                 return;
             }
         }
+    }
+
+    /// Whether the task takes no contributions any more, where it did after the `seen` block.
+    async fn has_closed(&self, seen: &mut Option<Head>) -> Result<bool, bourse_chain::Error> {
+        let header = self.context.hub.client.recent_header().await?;
+        let closed = match seen {
+            Some(block) if tells_nothing_new(&header, *block, self.task) => false,
+            _ => {
+                let task = self.context.hub.at(header.head).task(self.task).await?;
+                !matches!(task.status, TaskStatus::Unset | TaskStatus::Active)
+            }
+        };
+        *seen = Some(header.head);
+        Ok(closed)
     }
 
     async fn contribute(&mut self, record: &Record, answer: &Answer) -> Result<Flow, Trouble> {
@@ -457,6 +479,11 @@ impl Replicate {
     async fn say(&self, status: Status, cause: Option<Cause>) -> Result<(), Trouble> {
         self.context.say(self.task, status, cause).await.map_err(Trouble::Stop)
     }
+}
+
+/// Whether a block shows the same of a task as `seen` did: it is that one, or comes right after it with no event of the task.
+fn tells_nothing_new(header: &Header, seen: Head, task: TaskId) -> bool {
+    header.head.hash == seen.hash || (header.head.parent == seen.hash && header.is_silent_about(task.0))
 }
 
 /// The name of a transaction: the same after a restart, another one after a failure.

@@ -98,17 +98,17 @@ impl Store {
     /// Takes an assignment on, unless the task is known. Returns whether it is new.
     pub(crate) fn take(&self, assignment: &Assignment) -> Result<bool, Error> {
         let added = self.journal.write(|t| {
-            t.execute(
-                "INSERT OR IGNORE INTO replicate (task, assignment, status) VALUES (?1, ?2, ?3)",
-                params![assignment.task.to_string(), json(assignment), json(&Status::Created)],
-            )
+            let sql = "INSERT OR IGNORE INTO replicate (task, assignment, status) VALUES (?1, ?2, ?3)";
+            let values = params![assignment.task.to_string(), json(assignment), json(&Status::Created)];
+            t.prepare_cached(sql)?.execute(values)
         })?;
         Ok(added > 0)
     }
 
     /// One replicate.
     pub(crate) fn get(&self, task: TaskId) -> Result<Option<Record>, Error> {
-        self.journal.read(|c| c.query_row(&select("WHERE task = ?1"), [task.to_string()], record).optional())
+        self.journal
+            .read(|c| c.prepare_cached(&select("WHERE task = ?1"))?.query_row([task.to_string()], record).optional())
     }
 
     /// Every replicate that has not ended.
@@ -185,12 +185,13 @@ impl Store {
     /// Forgets ended replicates whose tasks nobody can ask about any more.
     pub(crate) fn forget_before(&self, now: u64) -> Result<(), Error> {
         let now = i64::try_from(now).unwrap_or(i64::MAX);
-        self.journal.write(|t| t.execute("DELETE FROM replicate WHERE ended = 1 AND deadline < ?1", [now]).map(drop))
+        let sql = "DELETE FROM replicate WHERE ended = 1 AND deadline < ?1";
+        self.journal.write(|t| t.prepare_cached(sql)?.execute([now]).map(drop))
     }
 
     fn update(&self, task: TaskId, set: &str, values: &[&dyn rusqlite::ToSql]) -> Result<(), Error> {
-        let changed =
-            self.journal.write(|t| t.execute(&format!("UPDATE replicate SET {set} WHERE task = ?1"), values))?;
+        let sql = format!("UPDATE replicate SET {set} WHERE task = ?1");
+        let changed = self.journal.write(|t| t.prepare_cached(&sql)?.execute(values))?;
         debug_assert!(changed == 1, "{task} is not in the journal");
         Ok(())
     }
@@ -201,7 +202,7 @@ fn key(task: TaskId) -> String {
 }
 
 fn list(connection: &Connection, rest: &str) -> rusqlite::Result<Vec<Record>> {
-    connection.prepare(&select(rest))?.query_map([], record)?.collect()
+    connection.prepare_cached(&select(rest))?.query_map([], record)?.collect()
 }
 
 fn select(rest: &str) -> String {

@@ -105,8 +105,8 @@ pub(super) struct Mined {
 pub(super) fn prepare(journal: &Journal) -> Result<u8, Error> {
     journal.write(|t| {
         t.execute_batch(ADDED)?;
-        t.execute("INSERT OR IGNORE INTO chain_tag (id, tag) VALUES (0, abs(random() % 256))", [])?;
-        t.query_row("SELECT tag FROM chain_tag WHERE id = 0", [], |row| row.get(0))
+        t.prepare_cached("INSERT OR IGNORE INTO chain_tag (id, tag) VALUES (0, abs(random() % 256))")?.execute([])?;
+        t.prepare_cached("SELECT tag FROM chain_tag WHERE id = 0")?.query_row([], |row| row.get(0))
     })
 }
 
@@ -114,19 +114,18 @@ pub(super) fn prepare(journal: &Journal) -> Result<u8, Error> {
 pub(super) fn insert(journal: &Journal, wallet: Address, intent: &Intent) -> Result<(u64, Option<Outcome>), Error> {
     let (seq, outcome) = journal.write(|t| {
         insert_intent(t, wallet, intent)?;
-        t.query_row("SELECT seq, outcome FROM chain_intent WHERE id = ?1", [&intent.id], |row| {
-            Ok((row.get(0)?, row.get::<_, Option<String>>(1)?))
-        })
+        t.prepare_cached("SELECT seq, outcome FROM chain_intent WHERE id = ?1")?
+            .query_row([&intent.id], |row| Ok((row.get(0)?, row.get::<_, Option<String>>(1)?)))
     })?;
     Ok((seq, outcome.map(|text| serde_json::from_str(&text).expect("written by `settle`"))))
 }
 
 fn insert_intent(c: &Connection, wallet: Address, intent: &Intent) -> rusqlite::Result<()> {
     let target = intent.to.map(|a| a.to_string());
-    c.execute(
+    c.prepare_cached(
         "INSERT OR IGNORE INTO chain_intent (id, wallet, target, value, data) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![intent.id, wallet.to_string(), target, intent.value.to_string(), intent.data.as_ref()],
-    )
+    )?
+    .execute(params![intent.id, wallet.to_string(), target, intent.value.to_string(), intent.data.as_ref()])
     .map(drop)
 }
 
@@ -140,10 +139,11 @@ pub(super) fn insert_sent(
 ) -> Result<u64, Error> {
     journal.write(|t| {
         insert_intent(t, wallet, intent)?;
-        t.execute("DELETE FROM chain_mined WHERE id = ?1", [&intent.id])?;
-        t.execute("UPDATE chain_intent SET nonce = ?2, outcome = NULL WHERE id = ?1", params![intent.id, nonce])?;
+        t.prepare_cached("DELETE FROM chain_mined WHERE id = ?1")?.execute([&intent.id])?;
+        t.prepare_cached("UPDATE chain_intent SET nonce = ?2, outcome = NULL WHERE id = ?1")?
+            .execute(params![intent.id, nonce])?;
         insert_attempt(t, &intent.id, attempt)?;
-        t.query_row("SELECT seq FROM chain_intent WHERE id = ?1", [&intent.id], |row| row.get(0))
+        t.prepare_cached("SELECT seq FROM chain_intent WHERE id = ?1")?.query_row([&intent.id], |row| row.get(0))
     })
 }
 
@@ -184,7 +184,7 @@ pub(super) fn load_mined(journal: &Journal, wallet: Address) -> Result<Vec<Mined
 /// Fixes nonce and signed transaction of an intent, before it is broadcast.
 pub(super) fn send(journal: &Journal, id: &str, nonce: u64, attempt: &Attempt) -> Result<(), Error> {
     journal.write(|t| {
-        t.execute("UPDATE chain_intent SET nonce = ?2 WHERE id = ?1", params![id, nonce])?;
+        t.prepare_cached("UPDATE chain_intent SET nonce = ?2 WHERE id = ?1")?.execute(params![id, nonce])?;
         insert_attempt(t, id, attempt)
     })
 }
@@ -197,8 +197,8 @@ pub(super) fn add_attempt(journal: &Journal, id: &str, attempt: &Attempt) -> Res
 /// Puts an intent back to where it was before it was sent.
 pub(super) fn requeue(journal: &Journal, id: &str) -> Result<(), Error> {
     journal.write(|t| {
-        t.execute("DELETE FROM chain_attempt WHERE id = ?1", [id])?;
-        t.execute("UPDATE chain_intent SET nonce = NULL WHERE id = ?1", [id]).map(drop)
+        t.prepare_cached("DELETE FROM chain_attempt WHERE id = ?1")?.execute([id])?;
+        t.prepare_cached("UPDATE chain_intent SET nonce = NULL WHERE id = ?1")?.execute([id]).map(drop)
     })
 }
 
@@ -249,10 +249,10 @@ pub(super) fn bury(journal: &Journal, ids: &[String]) -> Result<(), Error> {
 /// Takes back how an intent ended: its block went away.
 pub(super) fn reopen(journal: &Journal, id: &str) -> Result<Open, Error> {
     journal.write(|t| {
-        t.execute("UPDATE chain_intent SET outcome = NULL WHERE id = ?1", [id])?;
-        t.execute("DELETE FROM chain_mined WHERE id = ?1", [id])?;
+        t.prepare_cached("UPDATE chain_intent SET outcome = NULL WHERE id = ?1")?.execute([id])?;
+        t.prepare_cached("DELETE FROM chain_mined WHERE id = ?1")?.execute([id])?;
         let sql = "SELECT id, target, value, data, nonce, seq FROM chain_intent WHERE id = ?1";
-        t.query_row(sql, [id], |row| open(t, row))
+        t.prepare_cached(sql)?.query_row([id], |row| open(t, row))
     })
 }
 
@@ -266,7 +266,9 @@ pub(super) fn gas_of(journal: &Journal, target: Address, selector: [u8; 4]) -> R
 
 /// Drops an intent that was never sent.
 pub(super) fn forget(journal: &Journal, id: &str) -> Result<(), Error> {
-    journal.write(|t| t.execute("DELETE FROM chain_intent WHERE id = ?1 AND nonce IS NULL", [id]).map(drop))
+    journal.write(|t| {
+        t.prepare_cached("DELETE FROM chain_intent WHERE id = ?1 AND nonce IS NULL")?.execute([id]).map(drop)
+    })
 }
 
 fn open(c: &Connection, row: &SqlRow<'_>) -> rusqlite::Result<Open> {
@@ -279,17 +281,17 @@ fn open(c: &Connection, row: &SqlRow<'_>) -> rusqlite::Result<Open> {
 }
 
 fn insert_attempt(c: &Connection, id: &str, attempt: &Attempt) -> rusqlite::Result<()> {
-    c.execute(
+    c.prepare_cached(
         "INSERT OR REPLACE INTO chain_attempt (hash, id, raw, gas_limit, max_fee, tip) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![
-            attempt.hash.to_string(),
-            id,
-            attempt.raw,
-            attempt.gas_limit,
-            attempt.fees.max_fee.to_string(),
-            attempt.fees.tip.to_string()
-        ],
-    )
+    )?
+    .execute(params![
+        attempt.hash.to_string(),
+        id,
+        attempt.raw,
+        attempt.gas_limit,
+        attempt.fees.max_fee.to_string(),
+        attempt.fees.tip.to_string()
+    ])
     .map(drop)
 }
 

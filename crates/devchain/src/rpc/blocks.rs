@@ -105,7 +105,7 @@ impl Chain {
         let shared = self.0.shared.clone();
         self.blocking(move || {
             let (_, built) = shared.pending();
-            Block::new(built.header, built.transactions, built.receipts, 0)
+            Block::new(built.header.clone(), built.transactions.clone(), built.receipts.clone(), 0)
         })
         .await
     }

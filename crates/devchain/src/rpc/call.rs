@@ -5,6 +5,7 @@ use super::params::Params;
 use super::state::Scene;
 use crate::chain::Chain;
 use crate::evm::{self, Mode, Overlay, TRANSACTION_GAS_CAP};
+use crate::needed::Needed;
 use alloy::eips::eip2930::{AccessList, AccessListItem};
 use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::rpc::types::state::{AccountOverride, StateOverride};
@@ -106,6 +107,14 @@ impl Question {
         Ok(evm::run(&mut self.scene.state, &self.scene.env, self.chain_id, Mode::Call, transaction)?)
     }
 
+    /// The same, and what it would have needed.
+    fn run_watched(&mut self, gas_limit: u64) -> Result<(ExecutionResult, Option<u64>), RpcError> {
+        let transaction = TxEnv { gas_limit, ..self.transaction.clone() };
+        let (state, env, mut needed) = (&mut self.scene.state, &self.scene.env, Needed::default());
+        let done = evm::run_watched(state, env, self.chain_id, Mode::Call, transaction, &mut needed)?;
+        Ok((done.result, needed.of(gas_limit)))
+    }
+
     /// The gas that the sender can pay for, if that is less than `gas`.
     fn affordable(&self, gas: u64) -> Result<u64, RpcError> {
         let TxEnv { gas_price, caller, value, .. } = self.transaction;
@@ -170,7 +179,8 @@ fn estimate(mut question: Question) -> Result<Value, RpcError> {
     if is_plain_transfer(&question) && question.run(least)?.result.is_success() {
         return Ok(json!(alloy_primitives::U64::from(least)));
     }
-    let spent = match question.run(most)?.result {
+    let (result, needed) = question.run_watched(most)?;
+    let spent = match result {
         ExecutionResult::Success { gas, .. } => gas.total_gas_spent(),
         ExecutionResult::Revert { output, .. } => return Err(RpcError::revert(&output)),
         ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. } => {
@@ -178,6 +188,12 @@ fn estimate(mut question: Question) -> Result<Value, RpcError> {
         }
         ExecutionResult::Halt { reason, .. } => return Err(RpcError::halt(&reason)),
     };
+    if let Some(needed) = needed.map(|needed| needed.max(least)).filter(|needed| *needed < most)
+        && succeeds(&mut question, needed)?
+        && (needed == least || !succeeds(&mut question, needed - 1)?)
+    {
+        return Ok(json!(alloy_primitives::U64::from(needed)));
+    }
     let found = search(&mut question, least, spent, most)?;
     Ok(json!(alloy_primitives::U64::from(found)))
 }

@@ -23,8 +23,12 @@ impl Chain {
     pub(super) async fn send(&self, method: &str, mut params: Params, access: Access) -> Result<Value, RpcError> {
         let transaction = if method == "eth_sendRawTransaction" {
             let raw: Bytes = params.get(0, "raw transaction")?;
-            let chain_id = self.0.shared.chain_id;
-            decode(&raw, chain_id)?
+            let envelope = read(&raw, self.0.shared.chain_id)?;
+            // Wallets hand the same bytes in again and again: the signer need not be found each time.
+            if self.0.shared.transaction(envelope.tx_hash())?.is_some() {
+                return Err(RpcError::server("already known"));
+            }
+            recovered(envelope)?
         } else {
             self.unsigned(params.get(0, "transaction")?, access).await?
         };
@@ -66,6 +70,10 @@ impl Chain {
 
 /// Reads a signed transaction and recovers its sender.
 pub(super) fn decode(raw: &[u8], chain_id: u64) -> Result<Transaction, RpcError> {
+    recovered(read(raw, chain_id)?)
+}
+
+fn read(raw: &[u8], chain_id: u64) -> Result<TxEnvelope, RpcError> {
     if raw.len() > MAX_SIZE {
         return Err(RpcError::server(format!("oversized data: transaction size {}, limit {MAX_SIZE}", raw.len())));
     }
@@ -79,6 +87,10 @@ pub(super) fn decode(raw: &[u8], chain_id: u64) -> Result<Transaction, RpcError>
     if envelope.chain_id().is_some_and(|id| id != chain_id) {
         return Err(RpcError::server(format!("invalid chain id for signer: this chain has id {chain_id}")));
     }
+    Ok(envelope)
+}
+
+fn recovered(envelope: TxEnvelope) -> Result<Transaction, RpcError> {
     let sender =
         envelope.recover_signer().map_err(|_| RpcError::server("invalid sender: the signature is not valid"))?;
     Ok(Transaction::new(envelope, sender))

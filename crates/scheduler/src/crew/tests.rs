@@ -159,12 +159,14 @@ fn the_idle_hear_why_there_is_nothing_for_them() {
     let mut inbox = join(&mut crew, 1);
     let gpu = Need { gpu: true, ..need() };
     crew.say_no_work(who(1), &[]);
+    crew.say_no_work(who(1), &[]);
     crew.say_no_work(who(1), &[&gpu]);
     let reasons = [inbox.try_recv().unwrap(), inbox.try_recv().unwrap()].map(|m| match m {
         ToWorker::NoWork { reason } => reason,
         other => panic!("{other:?}"),
     });
     assert!(reasons[0].contains("no task waits") && reasons[1].contains("graphics processor"), "{reasons:?}");
+    assert!(inbox.try_recv().is_err(), "the same reason is said once");
 }
 
 #[test]

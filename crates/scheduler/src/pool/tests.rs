@@ -159,3 +159,23 @@ fn a_worker_of_before_the_restart_is_given_up_after_its_silence_though_the_chain
     clock.advance(Duration::from_secs(1));
     assert_eq!(pool.give_up_lost(), [TASK]);
 }
+
+#[test]
+fn how_a_task_went_for_a_worker_is_said_once() {
+    for end in [TaskStatus::Completed, TaskStatus::Failed] {
+        let mut pool = pool(&Clock::virtual_at(1_000));
+        let _connection = at_work(&mut pool, 1_000);
+        let outvoted = |pool: &Pool| {
+            let Facts { task, votes, block } = contributed(pool, ContributionStatus::Contributed);
+            Facts { task: ChainTask { status: end, consensus: B256::repeat_byte(9), ..task }, votes, block }
+        };
+        let facts = outvoted(&pool);
+        let first = pool.absorb(TASK, facts);
+        let [Step::End(worker, status, cause)] = &first[..] else { panic!("{first:?}") };
+        pool.record(TASK, *worker, *status, cause.clone(), pool.now());
+        let told = pool.show(TASK).unwrap().replicates[0].status_update_list.len();
+        let facts = outvoted(&pool);
+        assert_eq!(pool.absorb(TASK, facts), [], "{end:?}");
+        assert_eq!(pool.show(TASK).unwrap().replicates[0].status_update_list.len(), told, "{end:?}");
+    }
+}
