@@ -93,7 +93,7 @@ enum Done {
     News(Result<Option<News>, bourse_chain::Error>),
     Opened(Vec<Bag>, News),
     OpenFailed(bourse_chain::Error),
-    More(DealId, Result<Option<Bag>, bourse_chain::Error>),
+    More(DealId, Result<Option<Box<Bag>>, bourse_chain::Error>),
     Facts(Head, Vec<(TaskId, Result<Option<Facts>, bourse_chain::Error>)>),
     NoFacts(Vec<TaskId>, bourse_chain::Error),
     Sent(TaskId, String, Result<(), SendError>),
@@ -455,10 +455,10 @@ impl Service {
         Ok(())
     }
 
-    fn more(&mut self, deal: DealId, bag: Result<Option<Bag>, bourse_chain::Error>) -> Result<(), Error> {
+    fn more(&mut self, deal: DealId, bag: Result<Option<Box<Bag>>, bourse_chain::Error>) -> Result<(), Error> {
         self.bags.1.remove(&deal);
         match bag {
-            Ok(Some(bag)) => self.take_bag(bag),
+            Ok(Some(bag)) => self.take_bag(*bag),
             // A reorg took the deal away, or the node has not seen it yet.
             Ok(None) => Ok(()),
             Err(error) => {
@@ -501,7 +501,10 @@ impl Service {
         for (deal, next, room) in self.bags.0.room(&self.pool.open_by_deal(), self.config.bag) {
             if self.bags.1.insert(deal) {
                 let hub = self.hub.clone();
-                self.jobs.spawn(async move { Done::More(deal, read_bag(&hub, deal, next, room).await) });
+                self.jobs.spawn(async move {
+                    let bag = read_bag(&hub, deal, next, room).await;
+                    Done::More(deal, bag.map(|bag| bag.map(Box::new)))
+                });
             }
         }
     }

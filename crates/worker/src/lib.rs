@@ -59,6 +59,9 @@ pub struct Config {
     pub private_urls: bool,
     /// How often the chain is asked about tasks that wait for others.
     pub poll: Duration,
+    /// The first try of an upload may take so long, and each further one twice as long as the one before: a result store
+    /// that hangs must not hold a worker up, and a large result on a slow line must get through.
+    pub upload_patience: Duration,
     /// A run takes so long at least: the rest is waited for. For replays of work that was harder than what they run.
     pub at_least: Duration,
     /// Lie: skip the run and contribute an answer of its own invention. For demonstrations of what becomes of liars.
@@ -83,6 +86,7 @@ impl Config {
             cache_limit: 2 << 30,
             private_urls: false,
             poll: Duration::from_secs(1),
+            upload_patience: Duration::from_secs(60),
             at_least: Duration::ZERO,
             forge: false,
             clock: Clock::Wall,

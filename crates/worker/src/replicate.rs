@@ -418,10 +418,15 @@ impl Replicate {
         let mut tries = 0;
         loop {
             let services = self.services().await?;
+            let patience = self.context.config.upload_patience * 2u32.pow(tries);
             let stored = tokio::select! {
-               biased;
+                biased;
                 () = self.stop.cancelled() => return Err(Trouble::Cancelled),
                 stored = self.context.machine.store(self.task, answer, &services) => stored,
+                () = tokio::time::sleep(patience) => Err(upload::Error::Store {
+                    url: services.upload_url.clone(),
+                    reason: format!("it did not finish within {} s", patience.as_secs_f32()),
+                }),
             };
             tries += 1;
             match stored {

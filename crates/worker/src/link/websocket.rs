@@ -47,6 +47,8 @@ impl Dial for WebSocket {
         let limits = WebSocketConfig::default()
             .max_message_size(Some(link::MAX_MESSAGE))
             .max_frame_size(Some(link::MAX_MESSAGE))
+            // All of it is zeroed for every read.
+            .read_buffer_size(4 * 1024)
             .max_write_buffer_size(4 * link::MAX_MESSAGE);
         let connected = connect_async_with_config(self.url.as_str(), Some(limits), true).await;
         connected.map(|(socket, _)| Socket(socket)).map_err(|e| Broken::Failed(e.into()))

@@ -14,6 +14,7 @@ use bourse_protocol::{
 };
 
 const COMPUTED: (&str, &str) = ("computed.json", r#"{"deterministic-output-path":"/iexec_out/r"}"#);
+use std::time::Duration;
 
 /// Waits until the failure is revealed; returns it as the requester would read it.
 async fn contributed_failure(world: &mut World, task: TaskId, stage: Status) -> Failure {
@@ -156,6 +157,17 @@ async fn a_store_that_is_down_for_a_while_delays_and_nothing_more() {
     world.store.fail_next(2);
     world.finish(task).await;
     assert_eq!(world.contribution(task).await, ContributionStatus::Proved);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_hangs_is_tried_again() {
+    let mut world = World::open().await;
+    world.config.upload_patience = Duration::from_millis(500);
+    world.start().await;
+    let task = world.assign(&answering("42")).await.task;
+    world.pool.until(task, Status::Revealed).await;
+    world.store.hang_next(2);
+    world.finish(task).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

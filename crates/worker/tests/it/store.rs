@@ -23,6 +23,8 @@ struct Shelf {
     files: Mutex<BTreeMap<String, Vec<u8>>>,
     /// So many requests are answered with 503 first.
     outages: AtomicU32,
+    /// So many uploads never end.
+    hanging: AtomicU32,
 }
 
 pub(crate) struct Store {
@@ -56,6 +58,10 @@ impl Store {
         self.shelf.files.lock().unwrap().get(link.strip_prefix("/ipfs/")?).cloned()
     }
 
+    pub(crate) fn hang_next(&self, uploads: u32) {
+        self.shelf.hanging.store(uploads, Ordering::SeqCst);
+    }
+
     pub(crate) fn fail_next(&self, requests: u32) {
         self.shelf.outages.store(requests, Ordering::SeqCst);
     }
@@ -63,8 +69,13 @@ impl Store {
 
 impl Shelf {
     fn is_out(&self) -> bool {
-        self.outages.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
+        one_less(&self.outages)
     }
+}
+
+/// Whether there was one left.
+fn one_less(count: &AtomicU32) -> bool {
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
 }
 
 async fn read(State(shelf): State<Arc<Shelf>>, Path(cid): Path<String>) -> Result<Vec<u8>, StatusCode> {
@@ -80,6 +91,9 @@ async fn add(State(shelf): State<Arc<Shelf>>, headers: HeaderMap, mut form: Mult
     }
     if shelf.is_out() {
         return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    if one_less(&shelf.hanging) {
+        std::future::pending::<()>().await;
     }
     let content = form.next_field().await.unwrap().unwrap().bytes().await.unwrap();
     let cid = Cid::of(&content);
