@@ -110,7 +110,11 @@ impl NetworkFile {
             // It may come back elsewhere.
             let network = Self::read(data_dir)?;
             let client = Client::connect(&network.rpc_url)?;
-            if network.node_answers(&client, data_dir).await? {
+            let answers = tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                answers = network.node_answers(&client, data_dir) => answers?,
+            };
+            if answers {
                 return Ok(Some((network, client)));
             }
             if !std::mem::replace(&mut said, true) {

@@ -352,6 +352,14 @@ impl Cause {
     pub fn new(code: CauseCode, evidence: impl Into<String>) -> Self {
         Self { code, evidence: evidence.into() }
     }
+
+    /// The same with at most so many bytes of evidence.
+    pub fn shortened(mut self, most: usize) -> Self {
+        if self.evidence.len() > most {
+            self.evidence.truncate(self.evidence.floor_char_boundary(most));
+        }
+        self
+    }
 }
 
 impl fmt::Display for Cause {

@@ -93,10 +93,12 @@ impl Agenda {
         tasks.into_iter().for_each(|task| self.add(task));
     }
 
-    /// Tasks are due for a comparison.
+    /// Tasks are due for a comparison. What is being read of one may be old: it is read once more.
     pub(crate) fn revisit(&mut self, tasks: impl IntoIterator<Item = TaskId>) {
         for task in tasks {
-            if !self.reading.contains(&task) && !self.urgent.members.contains(&task) {
+            if self.reading.contains(&task) {
+                self.again.insert(task);
+            } else if !self.urgent.members.contains(&task) {
                 self.routine.push(task);
             }
         }
@@ -204,6 +206,16 @@ mod tests {
         assert_eq!(agenda.next(), Some(task(1)));
         agenda.done(task(1));
         assert!(agenda.next().is_none() && agenda.is_idle());
+    }
+
+    #[test]
+    fn what_a_reorg_may_have_changed_is_read_again_though_it_is_being_read() {
+        let mut agenda = Agenda::default();
+        agenda.add(task(1));
+        assert_eq!(agenda.next(), Some(task(1)));
+        agenda.revisit([task(1)]);
+        agenda.done(task(1));
+        assert_eq!(agenda.next(), Some(task(1)));
     }
 
     #[test]

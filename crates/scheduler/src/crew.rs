@@ -18,6 +18,8 @@ use tracing::{info, warn};
 
 /// Workers that one scheduler serves at most.
 const MAX_WORKERS: usize = 20_000;
+/// One wallet is given so many replicates at a time at most, whatever it says of itself.
+const MAX_SLOTS: u32 = 64;
 /// Who is refused because another connection holds its place is asked to wait this long, in seconds.
 const OCCUPIED: u64 = 5;
 /// A worker that failed rests this long before more work, doubling with each failure in a row, in seconds.
@@ -186,7 +188,7 @@ impl Crew {
             let reason = format!("wallet {worker} is not on this pool's list of workers: ask its operator");
             return Admission::Out(Greeting::Refused { reason, retry_seconds: 10 * LOST_SECONDS });
         }
-        if !self.workers.contains_key(&worker) && self.workers.len() >= MAX_WORKERS {
+        if !self.workers.contains_key(&worker) && self.workers.len() >= MAX_WORKERS && !self.forget_one() {
             let reason = format!("this pool serves {MAX_WORKERS} workers and all places are taken: come again later");
             return Admission::Out(Greeting::Busy { reason, retry_seconds: LOST_SECONDS });
         }
@@ -215,8 +217,20 @@ impl Crew {
         self.admit(worker, applicant, welcome, now)
     }
 
+    /// Forgets who has been away longest and has no work. Says whether there was one.
+    fn forget_one(&mut self) -> bool {
+        let gone = |w: &Worker| matches!(w.place, Place::Away { .. }) && w.load == 0;
+        let oldest = self.workers.iter().filter(|(_, w)| gone(w)).min_by_key(|(_, w)| w.last_alive);
+        let Some(oldest) = oldest.map(|(address, _)| *address) else { return false };
+        if let Some(worker) = self.workers.remove(&oldest) {
+            self.resting.remove(&(worker.rests_until, oldest));
+        }
+        true
+    }
+
     fn admit(&mut self, worker: Address, applicant: Applicant, mut welcome: Welcome, now: u64) -> Admission {
-        let Applicant { name, capabilities, version, resume, connection, last_alive } = applicant;
+        let Applicant { name, mut capabilities, version, resume, connection, last_alive } = applicant;
+        capabilities.slots = capabilities.slots.min(MAX_SLOTS);
         let left = match self.workers.get_mut(&worker).map(|w| &mut w.place) {
             Some(Place::Away { session }) => session.take(),
             Some(Place::Here { .. } | Place::Closing { .. }) | None => None,
@@ -335,19 +349,30 @@ impl Crew {
         !self.idle.is_empty()
     }
 
+    /// How many workers have a free slot.
+    pub(crate) fn idle_count(&self) -> usize {
+        self.idle.values().map(BTreeSet::len).sum()
+    }
+
+    /// This scheduler itself was away for so long: nobody could be heard, and nobody was silent.
+    pub(crate) fn forgive(&mut self, now: u64) {
+        self.workers.values_mut().for_each(|w| w.last_alive = now);
+    }
+
     /// A worker of an earlier life of this scheduler: it has as much time to come back as one that falls silent now.
     pub(crate) fn remember(&mut self, worker: Address, now: u64) {
         let remembered = || Worker { last_alive: now, ..Worker::new(Capabilities::default()) };
         self.workers.entry(worker).or_insert_with(remembered);
     }
 
-    /// A worker has one more or one less replicate that it may contribute to.
+    /// A worker has one more or one less replicate that it may contribute to. With what is free it stands at the end of the
+    /// line, in either case.
     pub(crate) fn load(&mut self, worker: Address, more: bool) {
         self.turn += 1;
         let turn = self.turn;
-        self.change(worker, |w| match more {
-            true => w.load += 1,
-            false => (w.load, w.turn) = (w.load.saturating_sub(1), turn),
+        self.change(worker, |w| {
+            w.load = if more { w.load + 1 } else { w.load.saturating_sub(1) };
+            w.turn = turn;
         });
     }
 

@@ -32,7 +32,10 @@ pub(crate) enum Query {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Metrics {
+    /// Nothing is known that keeps the pool from working.
     pub(crate) ok: bool,
+    /// The pool waits for room on its disk.
+    pub(crate) disk_full: bool,
     /// Tasks that have not ended.
     pub(crate) open_tasks: usize,
     /// Of these, those that wait for a worker.

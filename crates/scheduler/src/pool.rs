@@ -31,8 +31,14 @@ const UPLOAD_LEASE: u64 = 60;
 const AGAIN: u64 = 30;
 /// Blocks above the end of a task after which it is taken off the table: as long as a sender watches its transactions.
 const BURIED: u64 = 64;
-/// Waiting tasks that one free slot is offered to.
+/// Waiting tasks that one free slot is offered to at once; all of them are, once a second.
 const OFFERS: usize = 64;
+/// Tasks that are opened ahead of the workers who are free: each stakes gas, and its openings stand before other transactions.
+const OPENED_AHEAD: usize = 64;
+/// What a worker says of a cause is cut at so many bytes.
+const MAX_EVIDENCE: usize = 1_024;
+/// A replicate that has changed so often says nothing more by itself: an honest one changes about twenty times per attempt.
+const MAX_CHANGES: usize = 512;
 
 pub(crate) struct Pool {
     pub(crate) store: Store,
@@ -46,6 +52,8 @@ pub(crate) struct Pool {
     /// Open tasks by worker.
     parts: BTreeMap<Address, BTreeSet<TaskId>>,
     waiting: Queue,
+    /// Tasks that are to be opened on the chain as soon as it makes sense.
+    unopened: Queue,
     runs: Runs,
     /// What is said to workers once everything it rests on is on disk.
     outgoing: Vec<(Address, ToWorker)>,
@@ -139,6 +147,7 @@ impl Pool {
             tasks: BTreeMap::new(),
             parts: BTreeMap::new(),
             waiting: Queue::default(),
+            unopened: Queue::default(),
             runs: Runs::default(),
             outgoing: vec![],
         }
@@ -177,6 +186,11 @@ impl Pool {
     pub(crate) fn saw_block(&mut self, timestamp: u64) {
         self.chain_time = self.chain_time.max(timestamp);
         self.ahead = timestamp.saturating_sub(self.here());
+    }
+
+    /// Blocks that were seen are void: their time is not that of the chain any more.
+    pub(crate) fn chain_went_back(&mut self) {
+        (self.chain_time, self.ahead) = (0, 0);
     }
 
     /// Whether a worker was asked for its result and may still bring it.
@@ -448,6 +462,39 @@ impl Pool {
         self.waiting.order(OFFERS).into_iter().find(|id| self.candidate(*id).is_some())
     }
 
+    /// Every waiting task that somebody idle could do just now, fair between requesters.
+    pub(crate) fn all_that_fit(&self) -> Vec<TaskId> {
+        match self.waiting.is_empty() || !self.crew.has_idle() {
+            true => vec![],
+            false => {
+                let all = self.waiting.order(self.waiting.len());
+                all.into_iter().filter(|id| self.candidate(*id).is_some()).collect()
+            }
+        }
+    }
+
+    /// A task is to be opened.
+    pub(crate) fn want_opened(&mut self, id: TaskId) {
+        if let Some(entry) = self.tasks.get(&id) {
+            self.unopened.push(entry.deal.requester, id);
+        }
+    }
+
+    /// A task needs no opening any more.
+    pub(crate) fn want_opened_no_more(&mut self, id: TaskId) {
+        if let Some(entry) = self.tasks.get(&id) {
+            self.unopened.remove(entry.deal.requester, id);
+        }
+    }
+
+    /// The next task to open, fair between requesters, while so many openings are under way. One whose workers are not in
+    /// sight can wait: a deal of thousands would keep every other transaction of the pool waiting.
+    pub(crate) fn next_to_open(&self, under_way: usize) -> Option<TaskId> {
+        let ahead = under_way.saturating_add(self.waiting.len());
+        let room = ahead < self.crew.idle_count().saturating_add(OPENED_AHEAD);
+        room.then(|| self.unopened.order(1).first().copied()).flatten()
+    }
+
     /// Tells an idle worker why it gets nothing.
     pub(crate) fn say_no_work(&mut self, worker: Address) {
         let waiting = self.waiting.order(OFFERS);
@@ -491,6 +538,7 @@ impl Pool {
                 Heard::Draining
             }
             ToScheduler::Report { task, status, cause } => {
+                let cause = cause.map(|cause| cause.shortened(MAX_EVIDENCE));
                 if self.believable(task, worker, status) {
                     self.record(task, worker, status, cause, self.now());
                 }
@@ -519,7 +567,11 @@ impl Pool {
     fn believable(&self, task: TaskId, worker: Address, status: Status) -> bool {
         use Status::*;
         let Some(entry) = self.tasks.get(&task) else { return false };
-        let known = entry.replicates.iter().find(|r| r.worker == worker).map(Replicate::status);
+        let replicate = entry.replicates.iter().find(|r| r.worker == worker);
+        if replicate.is_some_and(|r| r.history.len() >= MAX_CHANGES) {
+            return false;
+        }
+        let known = replicate.map(Replicate::status);
         let on_chain = entry.votes.iter().any(|v| v.worker == worker);
         match status {
             Contributed | Revealed | Completed | WorkerLost | ResultUploaded | Created | ResultUploadRequested => false,
@@ -546,6 +598,7 @@ impl Pool {
         let Some(entry) = self.tasks.remove(&id) else { return };
         self.store.ended(id);
         self.waiting.remove(entry.deal.requester, id);
+        self.unopened.remove(entry.deal.requester, id);
         for replicate in &entry.replicates {
             let tasks = self.parts.entry(replicate.worker).or_default();
             tasks.remove(&id);

@@ -22,7 +22,7 @@ use bourse_protocol::{
     consensus,
     deal::{Deal, ResultLink, TaskStatus},
     ids::{DealId, TaskId},
-    link::{Assignment, ToWorker, Welcome},
+    link::{Assignment, LOST_SECONDS, ToWorker, Welcome},
     replicate::{Cause, CauseCode, Status},
     task::{Step, Vote},
 };
@@ -99,6 +99,7 @@ enum Done {
     Sent(TaskId, String, Result<(), SendError>),
     Checked(TaskId, Address, ResultLink, Result<(), check::Error>),
     Score(Address, Result<U256, bourse_chain::Error>),
+    Answered,
 }
 
 /// Tasks of a deal that can come on the table, and what is needed to work on them.
@@ -235,6 +236,7 @@ impl Service {
             }
             self.take_what_is_there()?;
             self.hand_out();
+            self.open_tasks();
             self.flush()?;
             self.look();
         }
@@ -283,17 +285,34 @@ impl Service {
     /// Gives free workers to the tasks that wait, fair between requesters.
     fn hand_out(&mut self) {
         while let Some(id) = self.pool.next_waiting() {
-            self.pool.wait_no_more(id);
             self.add_workers(id);
+        }
+    }
+
+    /// Opens tasks on the chain for which workers are free, and some more.
+    fn open_tasks(&mut self) {
+        let mut under_way = openings(&self.waiting).count();
+        while let Some(id) = self.pool.next_to_open(under_way) {
+            self.pool.want_opened_no_more(id);
+            self.transact(id, format!("initialize:{id}"), Tx::Initialize);
+            under_way += 1;
         }
     }
 
     fn tick(&mut self) {
         let now = self.pool.now();
         let millis = self.config.clock.millis();
-        self.agenda.pass(millis.saturating_sub(std::mem::replace(&mut self.ticked_at, millis)));
+        let before = std::mem::replace(&mut self.ticked_at, millis);
+        self.agenda.pass(millis.saturating_sub(before));
         if now != self.looked_at {
             self.agenda.add_all(self.pool.due(self.looked_at, now));
+            if millis.saturating_sub(before) > LOST_SECONDS * 1000 / 2 {
+                warn!(
+                    seconds = millis.saturating_sub(before) / 1000,
+                    "this scheduler stood still, or its clock jumped"
+                );
+                self.pool.crew.forgive(self.pool.here());
+            }
             self.agenda.add_all(self.pool.give_up_lost());
             self.pool.crew.wake(now);
             let due: Vec<_> = self.waiting.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
@@ -302,6 +321,7 @@ impl Service {
                 self.agenda.add_all(id.split(':').nth(1).and_then(|task| task.parse::<TaskId>().ok()));
             }
             self.take_more();
+            self.pool.all_that_fit().into_iter().for_each(|id| self.add_workers(id));
             self.looked_at = now;
         }
         self.follow();
@@ -364,6 +384,7 @@ impl Service {
                 self.agenda.add(id);
             }
             Done::Checked(id, worker, link, result) => self.checked(id, worker, link, result),
+            Done::Answered => {}
             Done::Score(worker, score) => {
                 self.scores.1 -= 1;
                 match score {
@@ -407,6 +428,9 @@ impl Service {
 
     /// Notes which tasks the news is about, and reads new deals.
     fn discover(&mut self, news: News) {
+        if news.reorg {
+            self.pool.chain_went_back();
+        }
         self.pool.saw_block(news.head.timestamp);
         if planted(Defect::CursorFirst) {
             self.pool.store.advance(&news.cursor);
@@ -582,9 +606,13 @@ impl Service {
         if !steps.contains(&Step::AddWorker) {
             self.pool.wait_no_more(id);
         }
+        if !steps.contains(&Step::Initialize) {
+            self.pool.want_opened_no_more(id);
+        }
         for step in steps {
             match step {
-                Step::Initialize => self.transact(id, format!("initialize:{id}"), Tx::Initialize),
+                Step::Initialize if self.waiting.contains_key(&format!("initialize:{id}")) => {}
+                Step::Initialize => self.pool.want_opened(id),
                 Step::AddWorker => self.add_workers(id),
                 Step::Reveal(worker) => self.pool.tell(worker, ToWorker::Reveal { task: id }),
                 Step::Upload(worker) => {
@@ -631,6 +659,8 @@ impl Service {
             info!(task = %id, %worker, "assigned");
             self.assign(id, worker);
         }
+        // Until then it has kept its place: begun tasks are finished before others are begun.
+        self.pool.wait_no_more(id);
     }
 
     fn assign(&mut self, task: TaskId, worker: Address) {
@@ -689,20 +719,27 @@ impl Service {
         }
     }
 
-    fn metrics(&self) -> Metrics {
+    /// Answers once the nodes were looked at, beside the loop.
+    fn tell_metrics(&mut self, reply: oneshot::Sender<Metrics>) {
         let (known, connected) = self.pool.crew.count();
-        Metrics {
-            ok: true,
+        let metrics = Metrics {
+            ok: !self.full,
+            disk_full: self.full,
             open_tasks: self.pool.open_tasks().len(),
             waiting_tasks: self.pool.waiting(),
             connected_workers: connected,
             known_workers: known,
-            nodes: self.hub.client.status(),
+            nodes: vec![],
             sender: self.sender.status(),
-        }
+        };
+        let client = self.hub.client.clone();
+        self.jobs.spawn(async move {
+            let _ = reply.send(Metrics { nodes: client.probe().await, ..metrics });
+            Done::Answered
+        });
     }
 
-    fn answer(&self, query: Query) {
+    fn answer(&mut self, query: Query) {
         // Whoever asked may have gone.
         match query {
             Query::Task(id, reply) => drop(reply.send(self.pool.show(id))),
@@ -711,15 +748,16 @@ impl Service {
                 drop(reply.send(recent.into_iter().map(|task| self.pool.show_remembered(task)).collect()));
             }
             Query::Workers(reply) => drop(reply.send(self.pool.show_workers())),
-            Query::Metrics(reply) => drop(reply.send(self.metrics())),
+            Query::Metrics(reply) => self.tell_metrics(reply),
         }
     }
 }
 
 /// The tasks whose opening is on its way, of everything that is waited for.
 fn openings(waiting: &BTreeMap<String, u64>) -> impl Iterator<Item = TaskId> {
-    let under_way = waiting.iter().filter(|(_, at)| **at == u64::MAX);
-    under_way.filter_map(|(name, _)| name.strip_prefix("initialize:")?.parse().ok())
+    let named =
+        waiting.range("initialize:".to_owned()..).map_while(|(name, at)| Some((name.strip_prefix("initialize:")?, at)));
+    named.filter(|(_, at)| **at == u64::MAX).filter_map(|(task, _)| task.parse().ok())
 }
 
 /// What the scheduler sends.

@@ -177,3 +177,47 @@ fn after_a_restart_workers_have_as_long_to_come_back_as_after_a_silence() {
     assert!(crew.lost(100 + LOST_SECONDS - 1).is_empty(), "nobody could have been heard before the start");
     assert_eq!(crew.lost(100 + LOST_SECONDS), [(who(1), 100)]);
 }
+
+#[test]
+fn who_says_it_has_endless_slots_gets_its_turn_and_no_more() {
+    let mut crew = Crew::default();
+    let mut boaster = applicant(5, None);
+    boaster.capabilities.slots = u32::MAX;
+    let _entered = [entered(crew.join(who(1), boaster, welcome(), 100))];
+    let _inbox = join(&mut crew, 2);
+    assert_eq!(crew.candidate(&need(), |_| false), Some(who(1)));
+    crew.load(who(1), true);
+    assert_eq!(crew.candidate(&need(), |_| false), Some(who(2)), "the other has waited longer now");
+    crew.load(who(2), true);
+    let more = (0..1_000).take_while(|_| {
+        let next = crew.candidate(&need(), |_| false);
+        next.inspect(|worker| crew.load(*worker, true)).is_some()
+    });
+    assert_eq!(more.count() as u32, MAX_SLOTS - 1);
+}
+
+#[test]
+fn nobody_was_silent_while_the_scheduler_itself_stood_still() {
+    let mut crew = Crew::default();
+    let _inbox = join(&mut crew, 1);
+    crew.load(who(1), true);
+    crew.forgive(100 + 10 * LOST_SECONDS);
+    assert!(crew.lost(100 + 10 * LOST_SECONDS).is_empty());
+    assert_eq!(crew.lost(100 + 11 * LOST_SECONDS).len(), 1);
+}
+
+#[test]
+fn those_who_left_make_room_for_those_who_come() {
+    let mut crew = Crew::default();
+    let address = |n: usize| Address::left_padding_from(&(n as u64 + 1).to_be_bytes());
+    let mut inboxes = Vec::new();
+    for n in 0..MAX_WORKERS {
+        inboxes.push(entered(crew.join(address(n), applicant(n as u64, None), welcome(), 100)));
+    }
+    let late = || applicant(MAX_WORKERS as u64, None);
+    let answer = crew.join(address(MAX_WORKERS), late(), welcome(), 100);
+    assert!(matches!(answer, Admission::Out(Greeting::Busy { .. })), "{answer:?}");
+    assert!(crew.leave(address(7), 7, None));
+    entered(crew.join(address(MAX_WORKERS), late(), welcome(), 100));
+    assert_eq!(crew.count(), (MAX_WORKERS, MAX_WORKERS));
+}

@@ -179,3 +179,52 @@ fn how_a_task_went_for_a_worker_is_said_once() {
         assert_eq!(pool.show(TASK).unwrap().replicates[0].status_update_list.len(), told, "{end:?}");
     }
 }
+
+#[test]
+fn a_deal_of_thousands_is_opened_no_further_than_workers_are_in_sight() {
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    let other = Address::with_last_byte(77);
+    let task = |n: u64| TaskId(B256::from(U256::from(n)));
+    for n in 1..=1_000 {
+        let deal = Deal { requester: if n == 1_000 { other } else { deal().requester }, ..deal() };
+        let new =
+            Remembered { task: task(n), deal, index: U256::ZERO, result: None, stages: vec![], replicates: vec![] };
+        pool.open(new, 10_000, Need::default());
+        pool.want_opened(task(n));
+    }
+    let mut opened = vec![];
+    while let Some(id) = pool.next_to_open(opened.len()) {
+        pool.want_opened_no_more(id);
+        opened.push(id);
+    }
+    assert_eq!(opened.len(), OPENED_AHEAD);
+    assert!(pool.next_to_open(OPENED_AHEAD - 1).is_some());
+    opened.iter().for_each(|id| drop(pool.wait(*id)));
+    assert!(pool.next_to_open(0).is_none(), "those that are open wait for workers");
+    pool.wait_no_more(opened[0]);
+    assert!(pool.next_to_open(0).is_some());
+}
+
+#[test]
+fn a_block_time_that_a_reorg_took_away_is_not_the_time() {
+    let clock = Clock::virtual_at(1_000);
+    let mut pool = pool(&clock);
+    pool.saw_block(100_000);
+    pool.chain_went_back();
+    pool.saw_block(1_001);
+    assert_eq!(pool.now(), 1_001);
+}
+
+#[test]
+fn a_worker_that_talks_without_end_is_not_listened_to_without_end() {
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    let _connection = at_work(&mut pool, 1_000);
+    for n in 0..2 * MAX_CHANGES {
+        let status = if n % 2 == 0 { Status::Running } else { Status::Computing };
+        let cause = Some(Cause::new(CauseCode::Unknown, "é".repeat(60_000)));
+        pool.hear(WORKER, ToScheduler::Report { task: TASK, status, cause });
+    }
+    let told = pool.show(TASK).unwrap().replicates.remove(0).status_update_list;
+    assert_eq!(told.len(), MAX_CHANGES);
+    assert!(told.iter().filter_map(|c| c.cause.as_ref()).all(|c| c.evidence.len() <= MAX_EVIDENCE));
+}
