@@ -303,9 +303,10 @@ impl Member {
                     Some(chain) => {
                         let (stands, standing) = oneshot::channel();
                         let contribution = Contribution { task: task.0, worker: self.identity.key.address(), stands };
+                        report(wire, session, task, Status::Contributing).await?;
                         chain.send(contribution).await.map_err(|_| Broken::Closed)?;
                         standing.await.map_err(|_| Broken::Closed)?;
-                        report(wire, session, task, Status::Contributing).await
+                        report(wire, session, task, Status::Contributed).await
                     }
                     None => {
                         self.crowd.assigned.lock().unwrap_or_else(PoisonError::into_inner).push((task, at));

@@ -23,7 +23,8 @@ fn key(home: &Home, network: &Network, n: usize) -> String {
 fn url(scheduler: &mut Process) -> String {
     scheduler.says("listens at ");
     let said = scheduler.stderr();
-    said.split(['\n', ' ', ';']).find(|w| w.starts_with("http://")).unwrap().to_owned()
+    let (_, url) = said.split_once("listens at ").unwrap();
+    url.split(';').next().unwrap().to_owned()
 }
 
 #[test]

@@ -199,7 +199,7 @@ fn a_deal_of_thousands_is_opened_no_further_than_workers_are_in_sight() {
     }
     assert_eq!(opened.len(), OPENED_AHEAD);
     assert!(pool.next_to_open(OPENED_AHEAD - 1).is_some());
-    opened.iter().for_each(|id| drop(pool.wait(*id)));
+    assert!(opened.iter().all(|id| pool.wait(*id)));
     assert!(pool.next_to_open(0).is_none(), "those that are open wait for workers");
     pool.wait_no_more(opened[0]);
     assert!(pool.next_to_open(0).is_some());
