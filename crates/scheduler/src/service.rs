@@ -72,6 +72,8 @@ pub struct Service {
     agenda: Agenda,
     /// The block at which a task was read last: what it showed is still true there.
     read_at: BTreeMap<TaskId, Head>,
+    /// Tasks of which a worker may have seen more than that.
+    doubted: BTreeSet<TaskId>,
     /// Deals of which more tasks wait than are on the table, and those of them that are being read.
     bags: (Bags, BTreeSet<DealId>),
     /// Workers whose score is to be read, and how many are being read.
@@ -153,6 +155,7 @@ impl Service {
             jobs: JoinSet::new(),
             agenda: Agenda::default(),
             read_at: BTreeMap::new(),
+            doubted: BTreeSet::new(),
             bags: (bags, BTreeSet::new()),
             scores: (BTreeSet::new(), 0),
             waiting: BTreeMap::new(),
@@ -340,8 +343,14 @@ impl Service {
         let mut batch = Vec::new();
         while let Some(id) = self.agenda.next() {
             match self.pool.entry(id) {
-                Some(_) => batch.push((id, self.read_at.get(&id).copied())),
-                None => self.agenda.done(id),
+                Some(_) => {
+                    let known = self.read_at.get(&id).copied();
+                    batch.push((id, known.filter(|_| !self.doubted.remove(&id))));
+                }
+                None => {
+                    self.doubted.remove(&id);
+                    self.agenda.done(id);
+                }
             }
         }
         for tasks in batch.chunks(TOGETHER) {
@@ -542,7 +551,7 @@ impl Service {
                     Heard::Progress(task) => self.agenda.add(task),
                     Heard::Free(task) => {
                         // It may have seen on the chain what we have not.
-                        self.read_at.remove(&task);
+                        self.doubted.insert(task);
                         self.agenda.add(task);
                         self.hand_out();
                         self.pool.say_no_work(worker);
