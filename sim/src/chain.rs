@@ -2,7 +2,7 @@
 //! still meanwhile.
 
 use alloy::rpc::json_rpc::ResponsePayload;
-use bourse_chain::alloy::primitives::{Address, U256};
+use bourse_chain::alloy::primitives::{Address, U256, map::HashMap};
 use bourse_devchain::{Chain, Clock, Config};
 use futures_util::FutureExt;
 use serde_json::{
@@ -10,7 +10,6 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 use std::{
-    collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -39,9 +38,18 @@ pub(crate) struct Ground {
 impl Ground {
     /// A new chain that makes a block of every transaction.
     pub(crate) fn new(genesis: Vec<(Address, U256)>) -> Self {
+        Self::open(Config { genesis, ..Config::default() })
+    }
+
+    /// One that begins as a copy of another.
+    pub(crate) fn like(other: &Self) -> Self {
+        Self::open(Config { copy_of: Some(other.chain.clone()), ..Config::default() })
+    }
+
+    fn open(config: Config) -> Self {
         let clock = Clock::virtual_at(BEGINNING);
-        let config = Config { genesis, clock: clock.clone(), inline: true, ..Config::default() };
-        let chain = Chain::open(config).expect("a chain in memory opens");
+        let chain = Chain::open(Config { clock: clock.clone(), inline: true, ..config });
+        let chain = chain.expect("a chain in memory opens");
         let (shown, on_demand) = (AtomicU64::new(0), AtomicBool::new(true));
         Self { chain, clock, origin: Instant::now(), shown, on_demand, known: Mutex::default() }
     }

@@ -9,7 +9,10 @@ use crate::{
 };
 use bourse_chain::{
     GasPolicy,
-    alloy::{primitives::keccak256, sol_types::SolEvent},
+    alloy::{
+        primitives::{hex, keccak256},
+        sol_types::SolEvent,
+    },
 };
 use bourse_protocol::{
     Address, B256, U256,
@@ -26,6 +29,9 @@ use std::{
 
 /// Where seized stakes of schedulers wait: poco.md §2.
 const KITTY: Address = bourse_chain::alloy::primitives::address!("0x99c2268479b93fDe36232351229815DF80837e23");
+
+/// So often, in blocks with transactions, every account is read, not only those that events speak of.
+const ALL_AFTER: u32 = 16;
 
 /// What came of a run.
 #[derive(Clone, Debug, Default)]
@@ -73,7 +79,9 @@ enum Ending {
 /// Looks on.
 pub(crate) struct Judge {
     market: Arc<Market>,
-    workers: u32,
+    /// What everybody has in the hub, as it was read last, and the blocks since all of it was read.
+    accounts: BTreeMap<Address, U256>,
+    unread: u32,
     tasks: BTreeMap<TaskId, Bought>,
     open: BTreeSet<TaskId>,
     /// Open ones whose purchase a reorg took away: the money is back, and there is nothing to end until it is bought again.
@@ -90,10 +98,13 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    pub(crate) fn new(market: Arc<Market>, workers: u32) -> Self {
+    pub(crate) fn new(market: Arc<Market>) -> Self {
+        let people = (0..FIRST_WORKER + market.places.workers).map(|n| key(n).address());
+        let accounts = people.chain([KITTY]).map(|account| (account, U256::ZERO)).collect();
         Self {
             market,
-            workers,
+            accounts,
+            unread: ALL_AFTER,
             tasks: BTreeMap::new(),
             open: BTreeSet::new(),
             gone: BTreeSet::new(),
@@ -151,7 +162,12 @@ impl Judge {
             return;
         }
         self.nobody_pays_over_the_cap(&transactions);
-        self.money_is_conserved().await;
+        self.unread += 1;
+        let accounts = match stale || self.unread >= ALL_AFTER {
+            true => self.accounts.keys().copied().collect(),
+            false => self.named_in(earth, &block["hash"]),
+        };
+        self.money_is_conserved(accounts).await;
         let tasks = if stale || !self.gone.is_empty() { self.open() } else { self.ending(earth, &block["hash"]) };
         for task in tasks {
             let state = self.market.hub.task(task).await.expect("the hub answers");
@@ -161,7 +177,7 @@ impl Judge {
                 continue;
             };
             if self.gone.remove(&task) {
-                let deadline = deal.final_deadline(self.market.period);
+                let deadline = deal.final_deadline(self.market.places.period);
                 self.tasks.entry(task).and_modify(|bought| bought.final_deadline = deadline);
             }
             if matches!(state.status, TaskStatus::Completed | TaskStatus::Failed) {
@@ -189,21 +205,42 @@ impl Judge {
         }
     }
 
-    async fn money_is_conserved(&mut self) {
+    /// The accounts that the hub's events in a block speak of.
+    fn named_in(&self, earth: &Earth, block: &serde_json::Value) -> Vec<Address> {
+        let filter = serde_json::json!({ "blockHash": block, "address": self.market.hub.address });
+        let logs = earth.ground.rpc("eth_getLogs", serde_json::json!([filter]));
+        let words = logs.as_array().into_iter().flatten().flat_map(|log| {
+            let topics = log["topics"].as_array().into_iter().flatten().filter_map(|topic| topic.as_str());
+            topics.chain(log["data"].as_str()).flat_map(|words| words.trim_start_matches("0x").as_bytes().chunks(64))
+        });
+        let address = |word: &[u8]| hex::decode(word.get(24..)?).ok()?.try_into().ok().map(Address::new);
+        let named: BTreeSet<Address> = words.filter_map(address).collect();
+        named.into_iter().filter(|account| self.accounts.contains_key(account)).collect()
+    }
+
+    /// All the money, once more.
+    pub(crate) async fn close_the_books(&mut self) {
+        self.money_is_conserved(self.accounts.keys().copied().collect()).await;
+    }
+
+    /// Holds what everybody has against what there is. Only these accounts are read anew; one that changes without an event
+    /// is noticed a little later.
+    async fn money_is_conserved(&mut self, accounts: Vec<Address>) {
+        if accounts.len() == self.accounts.len() {
+            self.unread = 0;
+        }
         let hub = self.market.hub.clone();
-        let held = hub.client.call(self.market.rlc, &IRlc::balanceOfCall { account: hub.address }).await;
+        let held = hub.client.call(self.market.places.rlc, &IRlc::balanceOfCall { account: hub.address }).await;
         let held = held.expect("the token answers");
         let supply = hub.view(&IHub::totalSupplyCall {}).await.expect("the hub answers");
         if held < supply {
             self.complain(format!("the hub holds {held} nRLC and owes {supply}"));
         }
-        let mut accounts: Vec<Address> = (0..FIRST_WORKER + self.workers).map(|n| key(n).address()).collect();
-        accounts.push(KITTY);
-        let mut sum = U256::ZERO;
-        for account in accounts {
-            let account = hub.account(account).await.expect("the hub answers");
-            sum += account.stake.0 + account.locked.0;
+        for address in accounts {
+            let account = hub.account(address).await.expect("the hub answers");
+            self.accounts.insert(address, account.stake.0 + account.locked.0);
         }
+        let sum: U256 = self.accounts.values().sum();
         if sum != supply {
             self.complain(format!("balances and locks are {sum} nRLC and the supply is {supply}"));
         }
@@ -298,11 +335,11 @@ impl Judge {
         let paid = self.ended.iter().filter(|(_, (_, ending))| matches!(ending, Ending::Paid | Ending::BoughtWrong));
         let order = |task: &TaskId| {
             let at = |kind| times.get(&(*task, kind)).copied();
-            let bought = self.tasks[task].final_deadline - 10 * self.market.period;
+            let bought = self.tasks[task].final_deadline - 10 * self.market.places.period;
             Some(OrderTimes { bought, opened: at(0)?, agreed: at(1)?, paid: at(2)? })
         };
         self.verdict.orders = paid.filter_map(|(task, _)| order(task)).collect();
-        for n in 0..self.workers {
+        for n in 0..self.market.places.workers {
             let account = self.market.hub.account(key(FIRST_WORKER + n).address()).await.expect("the hub answers");
             let has = account.stake.0 + account.locked.0;
             self.verdict.earned += has.saturating_sub(Nrlc::rlc(DEPOSIT).0);

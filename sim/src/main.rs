@@ -1,6 +1,7 @@
 //! The whole market under seeds: the real scheduler, workers, chain client and contracts on the embedded chain with a
 //! virtual clock, faults of every kind, invariants after every block. Same seed, same trace.
 
+mod beginning;
 mod chain;
 mod chance;
 mod judge;
@@ -16,6 +17,7 @@ mod tally;
 mod workerdrop;
 mod world;
 
+use beginning::Beginning;
 use bourse_service::defect::{Defect, plant};
 use clap::Parser;
 use judge::Verdict;
@@ -26,6 +28,9 @@ use world::Plan;
 /// Many small allocations by a few threads: a fifth of the processor time with the system's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Hashes that are remembered, 128 bytes each.
+const HASHES: usize = 1 << 13;
 
 /// Runs many small markets, each with the faults that its seed says.
 #[derive(Clone, Debug, Parser)]
@@ -62,6 +67,8 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    // A cache of hashes that fits beside everything else; one that is made already is as good.
+    let _ = bourse_chain::alloy::primitives::utils::init_keccak_cache(HASHES);
     silence_crashes();
     if let Some(seed) = options.seed {
         return show(seed, &options);
@@ -122,6 +129,8 @@ fn run_all(
     defect: Option<Defect>,
     enough: impl Fn(&Verdict) -> bool + Sync,
 ) -> Vec<Verdict> {
+    // Before any defect is planted.
+    plans.iter().for_each(|plan| drop(Beginning::of(plan)));
     let jobs = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
     let queue = Mutex::new(plans.into_iter());
     let verdicts = Mutex::new(Vec::new());

@@ -59,23 +59,32 @@ pub(crate) struct Bought {
     pub(crate) final_deadline: u64,
 }
 
+/// Where everything is on the chain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Places {
+    pub(crate) hub: Address,
+    pub(crate) rlc: Address,
+    pub(crate) workerpool: Address,
+    app: Address,
+    category: U256,
+    /// The period T of the category, in seconds.
+    pub(crate) period: u64,
+    /// Workers that have a deposit.
+    pub(crate) workers: u32,
+}
+
 /// The market.
 pub(crate) struct Market {
     pub(crate) hub: Hub,
-    pub(crate) rlc: Address,
-    pub(crate) workerpool: Address,
-    /// The period T, in seconds.
-    pub(crate) period: u64,
-    app: Address,
-    category: U256,
+    pub(crate) places: Places,
     senders: Vec<Sender>,
     counter: AtomicU64,
     _loops: JoinSet<()>,
 }
 
 impl Market {
-    /// Deploys and funds. The chain mines on demand meanwhile.
-    pub(crate) async fn open(client: Client, workers: u32, period: u64) -> Self {
+    /// A market where everything is already.
+    pub(crate) async fn open(client: Client, places: Places) -> Self {
         let (mut senders, mut loops) = (Vec::new(), JoinSet::new());
         for n in 0..REQUESTERS.end {
             let journal = Journal::in_memory(&[sender::SCHEMA]).expect("memory is there");
@@ -84,38 +93,35 @@ impl Market {
             loops.spawn(async move { lane.run(CancellationToken::new()).await });
             senders.push(sender);
         }
-        let deployed = deploy::deploy(&client, &senders[0], deploy::Options::default(), |_| ()).await;
-        let deployment = deployed.expect("the contracts deploy");
-        let hub = Hub::new(client, deployment.hub);
-        let mut market = Self {
-            hub,
-            rlc: deployment.rlc,
-            workerpool: Address::ZERO,
-            period,
-            app: Address::ZERO,
-            category: U256::ZERO,
-            senders,
-            counter: AtomicU64::new(0),
-            _loops: loops,
-        };
-        market.furnish(&deployment, workers).await;
-        market
+        let hub = Hub::new(client, places.hub);
+        Self { hub, places, senders, counter: AtomicU64::new(0), _loops: loops }
     }
 
-    async fn furnish(&mut self, deployment: &deploy::Deployment, workers: u32) {
+    /// Deploys and funds on a chain that mines on demand; says where everything is.
+    pub(crate) async fn found(client: Client, workers: u32, period: u64) -> Places {
+        let mut market = Self::open(client.clone(), Places { workers, period, ..Places::default() }).await;
+        let deployed = deploy::deploy(&client, &market.senders[0], deploy::Options::default(), |_| ()).await;
+        let deployment = deployed.expect("the contracts deploy");
+        market.hub = Hub::new(client, deployment.hub);
+        market.furnish(&deployment).await;
+        market.places
+    }
+
+    async fn furnish(&mut self, deployment: &deploy::Deployment) {
         let approve = IRlc::approveCall { spender: self.hub.address, value: U256::MAX };
         self.must(0, deployment.rlc, &approve).await;
-        let accounts: Vec<Address> = (OWNER..FIRST_WORKER + workers).map(|n| key(n).address()).collect();
+        let accounts: Vec<Address> = (OWNER..FIRST_WORKER + self.places.workers).map(|n| key(n).address()).collect();
         let amounts = vec![Nrlc::rlc(DEPOSIT).0; accounts.len()];
         self.must(0, self.hub.address, &IHub::depositForArrayCall { amounts, targets: accounts }).await;
         let (name, description) = ("sim".into(), String::new());
-        let category = IHub::createCategoryCall { name, description, workClockTimeRef: U256::from(self.period) };
+        let category = IHub::createCategoryCall { name, description, workClockTimeRef: U256::from(self.places.period) };
         self.must(0, self.hub.address, &category).await;
         let count = self.hub.view(&IHub::countCategoryCall {}).await.expect("the hub answers");
-        self.category = count - U256::from(1);
+        self.places =
+            Places { hub: deployment.hub, rlc: deployment.rlc, category: count - U256::from(1), ..self.places };
         let owner = key(OWNER).address();
         let pool = IRegistry::createWorkerpoolCall { owner, description: "pool".into() };
-        self.workerpool = created(&self.must(OWNER, deployment.workerpool_registry, &pool).await);
+        self.places.workerpool = created(&self.must(OWNER, deployment.workerpool_registry, &pool).await);
         let app = IRegistry::createAppCall {
             owner: key(0).address(),
             name: "app".into(),
@@ -124,7 +130,7 @@ impl Market {
             checksum: B256::ZERO,
             mrenclave: Bytes::new(),
         };
-        self.app = created(&self.must(0, deployment.app_registry, &app).await);
+        self.places.app = created(&self.must(0, deployment.app_registry, &app).await);
     }
 
     /// Buys a bag of tasks; `None` when the requester thought better of it.
@@ -150,7 +156,7 @@ impl Market {
         }
         let Ok(_) = self.matched(orders).await else { return vec![] };
         let deal_read = self.hub.deal(deal).await.expect("the hub answers").expect("a matched deal is there");
-        let final_deadline = deal_read.final_deadline(self.period);
+        let final_deadline = deal_read.final_deadline(self.places.period);
         let bought = |i: u64| Bought {
             task: TaskId::of(deal, U256::from(i)),
             deal,
@@ -169,24 +175,18 @@ impl Market {
     async fn orders(&self, requester: u32, size: u64, trust: u64) -> (IHub::matchOrdersCall, DealId) {
         let domain = self.hub.domain().await.expect("the hub answers");
         let (volume, trust, salt) = (U256::from(size), U256::from(trust), B256::from(U256::from(self.next())));
-        let (category, price) = (self.category, Nrlc::rlc(10).0);
+        let Places { category, app, workerpool, .. } = self.places;
+        let price = Nrlc::rlc(10).0;
         let with =
             |n: u32, hash: OrderHash| key(n).sign_hash_sync(&hash.0).expect("a local key signs").as_bytes().into();
-        let app = AppOrder { app: self.app, volume, salt, ..Default::default() };
-        let app = AppOrder { sign: with(0, app.hash(&domain)), ..app };
-        let pool = WorkerpoolOrder {
-            workerpool: self.workerpool,
-            workerpoolprice: price,
-            volume,
-            category,
-            trust,
-            salt,
-            ..Default::default()
-        };
+        let app_order = AppOrder { app, volume, salt, ..Default::default() };
+        let app_order = AppOrder { sign: with(0, app_order.hash(&domain)), ..app_order };
+        let pool =
+            WorkerpoolOrder { workerpool, workerpoolprice: price, volume, category, trust, salt, ..Default::default() };
         let pool = WorkerpoolOrder { sign: with(OWNER, pool.hash(&domain)), ..pool };
         let wish = RequestOrder {
-            app: self.app,
-            workerpool: self.workerpool,
+            app,
+            workerpool,
             workerpoolmaxprice: price,
             requester: key(requester).address(),
             volume,
@@ -198,7 +198,7 @@ impl Market {
         let wish = RequestOrder { sign: with(requester, wish.hash(&domain)), ..wish };
         let deal = DealId::of(wish.hash(&domain), U256::ZERO);
         let call = IHub::matchOrdersCall {
-            app: (&app).into(),
+            app: (&app_order).into(),
             dataset: (&DatasetOrder::default()).into(),
             workerpool: (&pool).into(),
             request: (&wish).into(),

@@ -1,19 +1,19 @@
 //! One run: a seed becomes a world with its faults, the world runs to its end, the judge looks at it after every block.
 
 use crate::{
-    chain::{BEGINNING, Ground},
+    beginning::{Beginning, earth, watcher},
+    chain::BEGINNING,
     chance::Chance,
     judge::{Judge, Verdict},
-    life::Life,
     machine::{Character, Store},
     market::{Bought, FIRST_WORKER, Market, key},
-    node::{Earth, Mood, Node, State},
+    node::{Earth, Mood},
     pipe::{Address as Place, Sky, Weather},
     roles::{self, Fate, Person, Stage, Vanishes},
     tally::{Fault, Tally},
 };
-use bourse_chain::{Client, Settings};
-use bourse_protocol::{U256, ids::TaskId};
+use bourse_chain::Settings;
+use bourse_protocol::ids::TaskId;
 use bourse_service::{CancellationToken, clock::Clock};
 use serde_json::json;
 use std::{
@@ -23,6 +23,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    runtime::{Builder, Runtime},
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -120,8 +121,14 @@ impl Plan {
 
 /// Runs a plan in a runtime of its own with its own time.
 pub(crate) fn run(plan: Plan) -> Verdict {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime starts").block_on(async move { World::new(plan).await.run().await })
+    let beginning = Beginning::of(&plan);
+    runtime().block_on(async move { World::new(plan, &beginning).await.run().await })
+}
+
+/// One thread, and a time that goes on when nobody has anything to do.
+pub(crate) fn runtime() -> Runtime {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime starts")
 }
 
 struct World {
@@ -136,18 +143,10 @@ struct World {
 }
 
 impl World {
-    async fn new(plan: Plan) -> Self {
+    async fn new(plan: Plan, beginning: &Beginning) -> Self {
         let (chance, tally) = (Chance::new(plan.seed), Tally::default());
-        let ether = U256::from(10).pow(U256::from(21));
-        let genesis = (0..FIRST_WORKER + plan.workers).map(|n| (key(n).address(), ether)).collect();
-        let state = Mutex::new(State { lag: vec![0; 3], spike: 1, ..State::default() });
-        let earth = Earth { ground: Ground::new(genesis), chance: chance.clone(), tally: tally.clone(), state };
-        let earth = Arc::new(earth);
-        let life = Life::new(None, 0, chance.clone(), tally.clone());
-        let honest = Node { earth: earth.clone(), index: 0, life, honest: true }.client();
-        let patient = Settings { tag: Some(7), poll: Duration::from_secs(1), ..Settings::embedded() };
-        let watcher = Client::new(vec![("honest".into(), honest)], patient);
-        let market = Arc::new(Market::open(watcher, plan.workers, plan.period).await);
+        let earth = earth(beginning.ground(), chance.clone(), tally.clone());
+        let market = Arc::new(Market::open(watcher(&earth), beginning.places).await);
         earth.ground.mine_when_told();
         let weather = Arc::new(Mutex::new(Weather::default()));
         let sky = Sky { weather: weather.clone(), chance: chance.clone(), tally: tally.clone() };
@@ -162,7 +161,7 @@ impl World {
         let stage = Stage {
             earth: earth.clone(),
             hub: market.hub.address,
-            workerpool: market.workerpool,
+            workerpool: market.places.workerpool,
             store: Store::default(),
             place: Place::default(),
             sky,
@@ -172,7 +171,7 @@ impl World {
             settings,
             calm: CancellationToken::new(),
         };
-        let judge = Judge::new(market.clone(), plan.workers);
+        let judge = Judge::new(market.clone());
         Self { plan, earth, chance, tally, weather, market, stage, judge }
     }
 
@@ -227,6 +226,7 @@ impl World {
                 break;
             }
         }
+        self.judge.close_the_books().await;
         if self.plan.climate == Climate::Drop {
             self.judge.look_back(&self.earth).await;
         }

@@ -3,6 +3,7 @@
 //! "Could not read" is always an error, never zero, nothing, or an old value.
 
 use crate::{
+    answers::{self, TransactionReceipt},
     health::NodeStatus,
     nodes::{self, Nodes, Settings},
     revert::Revert,
@@ -15,7 +16,7 @@ use alloy::{
     providers::Provider,
     rpc::{
         client::RpcClient,
-        types::{Filter, Log, TransactionReceipt, TransactionRequest},
+        types::{Filter, Log, TransactionRequest},
     },
     sol_types::SolCall,
     transports::{RpcError, TransportError, http::Http},
@@ -285,9 +286,9 @@ impl Client {
     /// The newest block with its header.
     pub async fn header(&self) -> Result<Header, Error> {
         let latest = BlockNumberOrTag::Latest;
-        let block =
-            self.nodes.ask(|node| async move { node.get_block_by_number(latest).await?.ok_or(RpcError::NullResp) });
-        let header = nodes::header(&block.await?);
+        let newest =
+            self.nodes.ask(|node| async move { answers::block(&node, latest).await?.ok_or(RpcError::NullResp) });
+        let header = newest.await?;
         self.nodes.note(header);
         Ok(header)
     }
@@ -308,8 +309,7 @@ impl Client {
 
     /// A block with its header by number or tag; `None` if the node has none.
     pub async fn header_at(&self, at: BlockNumberOrTag) -> Result<Option<Header>, Error> {
-        let block = self.nodes.ask(|node| async move { node.get_block_by_number(at).await }).await?;
-        Ok(block.map(|block| nodes::header(&block)))
+        self.nodes.ask(|node| async move { answers::block(&node, at).await }).await
     }
 
     /// Calls a view.
@@ -350,11 +350,9 @@ impl Client {
 
     /// All logs of one block, from its receipts; `None` if the node does not know the block or the method.
     pub(crate) async fn logs_by_receipts(&self, block: B256) -> Result<Option<Vec<Log>>, Error> {
-        let receipts = self.nodes.ask(|node| async move { node.get_block_receipts(BlockId::hash(block)).await }).await;
+        let receipts = self.nodes.ask(|node| async move { answers::receipts(&node, block).await }).await;
         match receipts {
-            Ok(receipts) => {
-                Ok(receipts.map(|all| all.into_iter().flat_map(|r| r.inner.logs().to_vec()).collect::<Vec<Log>>()))
-            }
+            Ok(receipts) => Ok(receipts.map(|all| all.into_iter().flat_map(|r| r.logs).collect())),
             Err(error) if error.is_unknown_method() => Ok(None),
             Err(error) => Err(error),
         }
@@ -416,7 +414,7 @@ impl Client {
 
     /// The receipt of a transaction; `None` while it is in no block.
     pub async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, Error> {
-        self.nodes.ask(|node| async move { node.get_transaction_receipt(hash).await }).await
+        self.nodes.ask(|node| async move { answers::receipt(&node, hash).await }).await
     }
 
     /// The input of a transaction, and whom it calls; `None` if the node does not know it.

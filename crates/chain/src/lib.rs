@@ -3,6 +3,7 @@
 //! Invariants: "could not read" is an error, never zero; one [`sender::Sender`] per key and nothing else picks a nonce;
 //! a transaction is on disk before it is broadcast.
 
+mod answers;
 pub mod artifacts;
 pub mod client;
 pub mod deploy;
@@ -19,6 +20,7 @@ pub use alloy;
 /// A wallet's private key. Signs with libsecp256k1, whose signatures are the same as those of alloy's own choice and take a
 /// fraction of the time.
 pub use alloy::signers::local::Secp256k1Signer as PrivateKeySigner;
+pub use answers::TransactionReceipt;
 pub use client::{Client, Error, Head, Header, Price};
 pub use gas::{GasPolicy, WorkGas};
 pub use health::NodeStatus;

@@ -4,14 +4,14 @@
 //! whoever happens to ask something then: nothing runs in the background.
 
 use crate::{
+    answers,
     client::{Error, Head, Header},
     health::{Health, Limits, NodeStatus, Observation},
     revert::Revert,
 };
 use alloy::{
-    consensus::BlockHeader,
     eips::{BlockId, BlockNumberOrTag},
-    network::{BlockResponse, Ethereum},
+    network::Ethereum,
     providers::{Provider, RootProvider},
     rpc::client::RpcClient,
     transports::{RpcError, TransportError, TransportErrorKind, TransportResult},
@@ -205,8 +205,8 @@ impl Nodes {
 
     /// Whether the block is part of the chain, as far as a node can tell.
     async fn has(&self, block: Head) -> Result<bool, Error> {
-        let found = self.ask(|node| async move { node.get_block_by_number(block.number.into()).await }).await?;
-        Ok(found.is_some_and(|found| found.header().hash == block.hash))
+        let found = self.ask(|node| async move { answers::block(&node, block.number.into()).await }).await?;
+        Ok(found.is_some_and(|found| found.head.hash == block.hash))
     }
 
     async fn ask_one<T, F>(
@@ -317,8 +317,7 @@ impl Nodes {
 
     async fn header_at(&self, node: usize, at: BlockNumberOrTag) -> Result<Option<Header>, Error> {
         let timeout = PROBE_TIMEOUT.min(self.settings.timeout);
-        let block = self.ask_one(node, timeout, &|node| async move { node.get_block_by_number(at).await }).await?;
-        Ok(block.map(|block| header(&block)))
+        self.ask_one(node, timeout, &|node| async move { answers::block(&node, at).await }).await
     }
 
     fn see(&self, node: usize, seen: Observation) {
@@ -354,22 +353,6 @@ impl Nodes {
             }
             source => Error::Unreachable { node, source },
         }
-    }
-}
-
-/// What is used of a block.
-pub(crate) fn header<B: BlockResponse<Header = alloy::rpc::types::Header>>(block: &B) -> Header {
-    let header = block.header();
-    Header {
-        head: Head {
-            number: header.number(),
-            hash: header.hash,
-            parent: header.parent_hash(),
-            timestamp: header.timestamp(),
-        },
-        base_fee: header.base_fee_per_gas(),
-        bloom: header.logs_bloom(),
-        empty: block.transactions().is_empty(),
     }
 }
 

@@ -26,15 +26,27 @@ pub(crate) struct Template {
     pub(crate) generation: u64,
 }
 
-/// A block without state root, and what it does to the state.
-pub(crate) struct Built {
+/// What the transactions of a block do, before the block is put together.
+pub(crate) struct Executed {
+    /// Nothing that follows from the body is in it.
     pub(crate) header: Header,
     pub(crate) transactions: Vec<Arc<Transaction>>,
-    pub(crate) receipts: Vec<Receipt>,
+    /// Success, gas used and logs of each.
+    outcomes: Vec<(bool, u64, Vec<Log>)>,
     pub(crate) changes: Changes,
     pub(crate) codes: B256Map<Bytecode>,
     /// Transactions that turned out to be impossible, and why.
     pub(crate) refused: Vec<(Arc<Transaction>, InvalidTransaction)>,
+}
+
+impl Executed {
+    /// The header, without state root, and the receipts.
+    pub(crate) fn seal(&self) -> (Header, Vec<Receipt>) {
+        let receipts = Receipt::sequence(&self.transactions, self.outcomes.iter().cloned());
+        let mut header = self.header.clone();
+        commit_body(&mut header, &self.transactions, &receipts);
+        (header, receipts)
+    }
 }
 
 /// The header of the block after `parent`, before its body is known.
@@ -82,7 +94,7 @@ fn randomness(parent: B256, number: u64, generation: u64) -> B256 {
 }
 
 /// Executes transactions until the block is full or there are none left.
-pub(crate) fn build(view: View, chain_id: u64, mut header: Header, mut ready: Ready) -> Built {
+pub(crate) fn execute(view: View, chain_id: u64, header: Header, mut ready: Ready) -> Executed {
     let mut state = Overlay::new(view);
     let env = evm::block_env(&header);
     let mut transactions: Vec<Arc<Transaction>> = Vec::new();
@@ -106,10 +118,8 @@ pub(crate) fn build(view: View, chain_id: u64, mut header: Header, mut ready: Re
             Err(reason) => refused.push((transaction, reason)),
         }
     }
-    let receipts = Receipt::sequence(&transactions, outcomes);
-    commit_body(&mut header, &transactions, &receipts);
     let (changes, codes) = state.into_changes();
-    Built { header, transactions, receipts, changes, codes, refused }
+    Executed { header, transactions, outcomes, changes, codes, refused }
 }
 
 /// A transaction that fails leaves no logs, whatever it emitted before.

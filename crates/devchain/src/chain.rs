@@ -76,7 +76,10 @@ impl Chain {
             return Err(Error::Config("the block gas limit must be at least 1,000,000"));
         }
         crate::evm::remember_signers();
-        let store = Store::open(config.data_dir.as_deref(), config.chain_id)?;
+        let store = match &config.copy_of {
+            Some(chain) => chain.0.shared.store.copy()?,
+            None => Store::open(config.data_dir.as_deref(), config.chain_id)?,
+        };
         let broken = |error: StoreError| match &config.data_dir {
             Some(folder) => Error::from_store(&folder.join("chain.sqlite"), error),
             None => Error::Memory(error.into()),

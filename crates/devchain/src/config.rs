@@ -1,5 +1,6 @@
 //! What a chain is told when it is opened.
 
+use crate::chain::Chain;
 use crate::clock::Clock;
 use alloy_primitives::{Address, U256};
 use std::path::PathBuf;
@@ -14,6 +15,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// When blocks are made.
     pub mining: Mining,
+    /// The chain begins as a copy of this one as it stands, in memory. Neither `data_dir` nor `genesis` nor a fee is read then.
+    pub copy_of: Option<Chain>,
     /// Wei balances that the genesis block gives out. Read when the chain is created, ignored when it is reopened.
     pub genesis: Vec<(Address, U256)>,
     /// The time.
@@ -48,6 +51,7 @@ impl Default for Config {
         Self {
             chain_id: 31_337,
             data_dir: None,
+            copy_of: None,
             mining: Mining::OnDemand,
             genesis: Vec::new(),
             clock: Clock::wall(),

@@ -1,11 +1,16 @@
 //! The least gas with which a transaction would do the same again, read off while it runs once.
 //!
 //! A call gets at most 63 of 64 parts of what its caller has left (EIP-150), so that a transaction needs more gas than
-//! it spends. How much is known frame by frame. Where a contract looks at the gas that it has left the answer may be
+//! it spends; so does a write to storage. How much is known frame by frame. Where a contract looks at the gas that it has left the answer may be
 //! wrong: whoever asks tries it.
 
 use revm::Inspector;
+use revm::bytecode::opcode::SSTORE;
+use revm::interpreter::interpreter_types::Jumps;
 use revm::interpreter::{CallInputs, CallOutcome, CreateInputs, CreateOutcome, Gas, Interpreter};
+
+/// A write to storage fails unless so much is left, whatever it costs (EIP-2200).
+const LEFT_AT_WRITE: u64 = 2_301;
 
 /// Watches a run.
 #[derive(Debug, Default)]
@@ -48,6 +53,14 @@ impl Needed {
         self.frames.push(Frame { limit, needed: 0, before });
     }
 
+    /// The innermost frame is about to write to storage.
+    fn write(&mut self, left: u64) {
+        if let Some(frame) = self.frames.last_mut() {
+            let spent = frame.limit.saturating_sub(left);
+            frame.needed = frame.needed.max(spent.saturating_add(LEFT_AT_WRITE));
+        }
+    }
+
     fn end(&mut self, gas: &Gas) {
         let Some(Frame { limit, needed, before }) = self.frames.pop() else { return };
         let needed = needed.max(gas.limit().saturating_sub(gas.remaining()));
@@ -66,6 +79,12 @@ fn with_the_64th(needed: u64) -> u64 {
 }
 
 impl<C> Inspector<C> for Needed {
+    fn step(&mut self, interpreter: &mut Interpreter, _: &mut C) {
+        if interpreter.bytecode.opcode() == SSTORE {
+            self.write(interpreter.gas.remaining());
+        }
+    }
+
     fn step_end(&mut self, interpreter: &mut Interpreter, _: &mut C) {
         self.left = interpreter.gas.remaining();
     }

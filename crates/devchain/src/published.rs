@@ -3,7 +3,7 @@
 //! The writer replaces it in one step per commit, so a reader never sees half of one.
 
 use crate::block::{Block, Transaction};
-use crate::builder::{self, Built, Template};
+use crate::builder::{self, Executed, Template};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::filters::Filters;
@@ -64,7 +64,7 @@ struct Pending {
     revision: u64,
     timestamp: u64,
     view: View,
-    built: Arc<Built>,
+    executed: Arc<Executed>,
 }
 
 /// What decides about the next block besides its parent.
@@ -216,15 +216,15 @@ impl Shared {
         if view.is_readable() { Ok(view) } else { Err(too_old(block.number())) }
     }
 
-    /// The block that would be mined now. It is not sealed: it has no state root.
-    pub(crate) fn pending(&self) -> (View, Arc<Built>) {
+    /// What the block that would be mined now does.
+    pub(crate) fn pending(&self) -> (View, Arc<Executed>) {
         let (view, header, ready, revision) = {
             let published = self.read();
             let now = published.time.template(&self.clock, self.coinbase, &published.head.header).timestamp;
             if let Some(known) = self.last_pending().as_ref()
                 && (known.revision, known.timestamp) == (published.revision, now)
             {
-                return (known.view.clone(), known.built.clone());
+                return (known.view.clone(), known.executed.clone());
             }
             let template = published.time.template(&self.clock, self.coinbase, &published.head.header);
             let header = builder::next_header(&published.head, &template);
@@ -234,10 +234,10 @@ impl Shared {
             (view, header, ready, published.revision)
         };
         let timestamp = header.timestamp;
-        let built = Arc::new(builder::build(view.clone(), self.chain_id, header, ready));
-        let pending = Pending { revision, timestamp, view: view.clone(), built: built.clone() };
+        let executed = Arc::new(builder::execute(view.clone(), self.chain_id, header, ready));
+        let pending = Pending { revision, timestamp, view: view.clone(), executed: executed.clone() };
         *self.last_pending() = Some(pending);
-        (view, built)
+        (view, executed)
     }
 
     fn last_pending(&self) -> MutexGuard<'_, Option<Pending>> {

@@ -85,6 +85,9 @@ impl World {
 
     /// The value of `key` when `version` was current.
     fn get_at(&self, key: &Key, version: Version) -> Value {
+        if version >= self.version() {
+            return self.get(key);
+        }
         let later = self.past.range((*key, version + 1)..=(*key, Version::MAX)).next();
         later.map_or_else(|| self.get(key), |(_, value)| *value)
     }

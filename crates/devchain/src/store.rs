@@ -12,13 +12,17 @@ use alloy::eips::eip2718::Encodable2718;
 use alloy_primitives::map::B256Map;
 use alloy_primitives::{Address, B256, Bloom, Bytes, U256};
 use revm::bytecode::Bytecode;
+use rusqlite::backup::Backup;
 use rusqlite::{Connection, OptionalExtension, Transaction as SqlTransaction, params};
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Layout of the tables; another number in the file means another release wrote it.
 const SCHEMA: u64 = 1;
+/// How many statements are kept ready to run.
+const STATEMENTS: usize = 32;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -110,7 +114,7 @@ impl Store {
     /// Opens the tables in `folder`, or new ones in memory.
     pub(crate) fn open(folder: Option<&Path>, chain_id: u64) -> Result<Self, Error> {
         let Some(folder) = folder else {
-            let connection = Connection::open_in_memory().map_err(|error| Error::Memory(error.into()))?;
+            let connection = in_memory().map_err(|error| Error::Memory(error.into()))?;
             connection.execute_batch(TABLES).map_err(|error| Error::Memory(error.into()))?;
             set_meta(&connection, "chain_id", chain_id).map_err(|error| Error::Memory(error.into()))?;
             return Ok(Self { writer: Mutex::new(connection), reader: None, _lock: None });
@@ -123,6 +127,17 @@ impl Store {
         check(&writer, chain_id, &file)?;
         let reader = connect(&file).map_err(broken)?;
         Ok(Self { writer: Mutex::new(writer), reader: Some(Mutex::new(reader)), _lock: Some(lock) })
+    }
+
+    /// A copy of everything, in memory.
+    pub(crate) fn copy(&self) -> Result<Self, Error> {
+        let broken = |error: rusqlite::Error| Error::Memory(error.into());
+        let mut connection = in_memory().map_err(broken)?;
+        let source = self.read();
+        let backup = Backup::new(&source, &mut connection).map_err(broken)?;
+        backup.run_to_completion(i32::MAX, Duration::ZERO, None).map_err(broken)?;
+        drop(backup);
+        Ok(Self { writer: Mutex::new(connection), reader: None, _lock: None })
     }
 
     fn write(&self) -> MutexGuard<'_, Connection> {
@@ -223,12 +238,18 @@ fn lock(folder: &Path) -> Result<File, Error> {
     }
 }
 
+fn in_memory() -> rusqlite::Result<Connection> {
+    let connection = Connection::open_in_memory()?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
 fn connect(file: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open(file)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", -2048)?;
-    connection.set_prepared_statement_cache_capacity(32);
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
 

@@ -4,7 +4,7 @@
 //! readers, or, when the disk refuses, takes all of it back. Nothing that a job did can be seen before it is stored.
 
 use crate::block::{Block, Transaction};
-use crate::builder::{self, Built};
+use crate::builder::{self, Executed};
 use crate::config::Config;
 use crate::pool::{Change, Pool, Ready};
 use crate::published::{Shared, Time, Update, too_old};
@@ -138,26 +138,26 @@ impl Writer {
     /// Mines everything that is ready, one full block after the other. Does nothing when nothing is ready.
     pub(crate) fn mine_ready(&mut self) {
         while !self.pool.is_empty() {
-            let built = self.prepare();
-            let done = built.transactions.is_empty();
-            if done {
-                self.drop_refused(&built.refused);
+            let executed = self.prepare();
+            if executed.transactions.is_empty() {
+                self.drop_refused(&executed.refused);
                 return;
             }
-            self.append(built);
+            self.append(executed);
         }
     }
 
     /// Mines one block, empty if nothing is ready.
     pub(crate) fn mine_one(&mut self) -> Arc<Block> {
-        let built = self.prepare();
-        self.append(built)
+        let executed = self.prepare();
+        self.append(executed)
     }
 
     /// Mines one block with these transactions, as far as they can be executed.
     pub(crate) fn mine_listed(&mut self, transactions: Vec<Arc<Transaction>>) {
-        let built = builder::build(self.view(), self.shared.chain_id, self.next_header(), Ready::listed(transactions));
-        self.append(built);
+        let ready = Ready::listed(transactions);
+        let executed = builder::execute(self.view(), self.shared.chain_id, self.next_header(), ready);
+        self.append(executed);
     }
 
     fn next_header(&self) -> Header {
@@ -166,16 +166,17 @@ impl Writer {
         builder::next_header(&parent, &template)
     }
 
-    fn prepare(&self) -> Built {
+    fn prepare(&self) -> Executed {
         let header = self.next_header();
         let view = self.view();
         let nonce_of = |sender| view.account(sender).map_or(0, |account| account.nonce);
         let ready = self.pool.ready(header.base_fee_per_gas.unwrap_or_default(), nonce_of);
-        builder::build(view, self.shared.chain_id, header, ready)
+        builder::execute(view, self.shared.chain_id, header, ready)
     }
 
-    fn append(&mut self, built: Built) -> Arc<Block> {
-        let Built { mut header, transactions, receipts, changes, codes, refused } = built;
+    fn append(&mut self, executed: Executed) -> Arc<Block> {
+        let (mut header, receipts) = executed.seal();
+        let Executed { transactions, changes, codes, refused, .. } = executed;
         let changes: Vec<_> = changes.into_iter().collect();
         self.change_world(&changes, codes);
         header.state_root = self.tries.root();

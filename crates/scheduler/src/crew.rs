@@ -396,6 +396,12 @@ impl Crew {
         !rested.is_empty()
     }
 
+    /// Failures of late.
+    #[cfg(test)]
+    pub(crate) fn strikes(&self, worker: Address) -> u32 {
+        self.workers.get(&worker).map_or(0, |w| w.strikes)
+    }
+
     pub(crate) fn weight(&self, worker: Address) -> U256 {
         self.workers.get(&worker).map_or_else(|| consensus::weight(U256::ZERO), |w| w.weight)
     }

@@ -162,6 +162,25 @@ impl Pool {
         Ok(())
     }
 
+    /// Learns from what is remembered of tasks: how long runs of their apps take, and how their workers did.
+    pub(crate) fn learn(&mut self, tasks: &[Remembered]) {
+        let mut lessons: Vec<_> = tasks.iter().flat_map(lessons).collect();
+        lessons.sort_by_key(|lesson| lesson.date);
+        let here = self.here();
+        for Lesson { date, worker, ran, did_well } in lessons {
+            self.crew.remember(worker, here);
+            if let Some((app, seconds)) = ran {
+                self.runs.finished(app, seconds);
+            }
+            match did_well {
+                Some(true) => self.crew.praise(worker),
+                Some(false) => self.crew.blame(worker, date),
+                None => {}
+            }
+        }
+        self.crew.wake(self.now());
+    }
+
     /// Whether a flush has something to write.
     pub(crate) fn has_notes(&self) -> bool {
         self.store.has_notes()
@@ -593,10 +612,40 @@ impl Pool {
         }
     }
 
+    /// The deal of a task that is not open on the chain, as far as is known.
+    pub(crate) fn unopened_deal(&self, id: TaskId) -> Option<DealId> {
+        self.tasks.get(&id).filter(|e| e.chain.status == TaskStatus::Unset).map(|e| e.deal.id)
+    }
+
+    /// Forgets the tasks of a deal that is not part of the chain. Says which.
+    pub(crate) fn drop_deal(&mut self, deal: DealId) -> Vec<TaskId> {
+        let tasks: Vec<_> = self.tasks.iter().filter(|(_, e)| e.deal.id == deal).map(|(id, _)| *id).collect();
+        for id in &tasks {
+            self.abort_all(*id);
+            self.remove(*id);
+            self.store.forget(*id);
+        }
+        tasks
+    }
+
+    fn abort_all(&mut self, task: TaskId) {
+        let Some(entry) = self.tasks.get(&task) else { return };
+        let at_work = entry.replicates.iter().filter(|r| r.status().may_still_contribute()).map(|r| r.worker);
+        for worker in at_work.collect::<Vec<_>>() {
+            let cause = Cause::new(CauseCode::TaskNotActive, "its deal is not part of the chain any more");
+            self.tell(worker, ToWorker::Abort { task, cause });
+        }
+    }
+
     /// Takes an ended task off the table.
     pub(crate) fn close(&mut self, id: TaskId) {
-        let Some(entry) = self.tasks.remove(&id) else { return };
-        self.store.ended(id);
+        if self.remove(id) {
+            self.store.ended(id);
+        }
+    }
+
+    fn remove(&mut self, id: TaskId) -> bool {
+        let Some(entry) = self.tasks.remove(&id) else { return false };
         self.waiting.remove(entry.deal.requester, id);
         self.unopened.remove(entry.deal.requester, id);
         for replicate in &entry.replicates {
@@ -610,6 +659,7 @@ impl Pool {
                 self.waiting.running(entry.deal.requester, false);
             }
         }
+        true
     }
 
     /// Marks what is assigned to workers of whom nothing was heard for too long. Returns the tasks concerned.
@@ -628,6 +678,38 @@ impl Pool {
         }
         touched
     }
+}
+
+/// What a change of a replicate teaches.
+struct Lesson {
+    date: u64,
+    worker: Address,
+    /// A run of this app took so many seconds.
+    ran: Option<(Address, u64)>,
+    did_well: Option<bool>,
+}
+
+fn lessons(task: &Remembered) -> Vec<Lesson> {
+    let app = task.deal.app.pointer;
+    let mut lessons = Vec::new();
+    for (worker, history) in &task.replicates {
+        let mut began = None;
+        for change in history {
+            match change.status {
+                Status::Created => began = Some(change.date),
+                status => {
+                    let ended = began.take_if(|_| !status.may_still_contribute());
+                    let ran = ended.filter(|_| status == Status::Contributed);
+                    let ran = ran.map(|began| (app, change.date.saturating_sub(began)));
+                    let did_well = judgement(status);
+                    if ran.is_some() || did_well.is_some() {
+                        lessons.push(Lesson { date: change.date, worker: *worker, ran, did_well });
+                    }
+                }
+            }
+        }
+    }
+    lessons
 }
 
 fn look<'a>(entry: &'a Entry, now: u64, parts: &'a [Part]) -> View<'a> {

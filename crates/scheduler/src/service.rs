@@ -53,6 +53,8 @@ const RETRY: u64 = 3;
 const TOGETHER: usize = 16;
 /// Scores that are read at a time.
 const SCORES: usize = 16;
+/// Tasks of earlier lives, the newest, that say how long runs take and how workers do.
+const LESSONS: u32 = 500;
 /// Messages of workers, and results of jobs, that share one commit.
 const BATCH: usize = 512;
 
@@ -76,6 +78,10 @@ pub struct Service {
     doubted: BTreeSet<TaskId>,
     /// Deals of which more tasks wait than are on the table, and those of them that are being read.
     bags: (Bags, BTreeSet<DealId>),
+    /// The block up to which all news was taken in.
+    taken: Option<Head>,
+    /// Deals that may not be part of the chain any more.
+    suspects: BTreeSet<DealId>,
     /// Workers whose score is to be read, and how many are being read.
     scores: (BTreeSet<Address>, usize),
     /// Transactions and checks under way or to be retried: not before the given second.
@@ -93,8 +99,10 @@ pub struct Service {
 /// What a job that ran beside the loop brings back.
 enum Done {
     News(Result<Option<News>, bourse_chain::Error>),
-    Opened(Vec<Bag>, News),
+    Opened(Vec<Bag>, Box<News>, Option<u64>),
     OpenFailed(bourse_chain::Error),
+    Back(Vec<(Remembered, u64, String)>),
+    Stands(Head, DealId, Result<bool, bourse_chain::Error>),
     More(DealId, Result<Option<Box<Bag>>, bourse_chain::Error>),
     Facts(Head, Vec<(TaskId, Result<Option<Facts>, bourse_chain::Error>)>),
     NoFacts(Vec<TaskId>, bourse_chain::Error),
@@ -157,6 +165,8 @@ impl Service {
             read_at: BTreeMap::new(),
             doubted: BTreeSet::new(),
             bags: (bags, BTreeSet::new()),
+            taken: None,
+            suspects: BTreeSet::new(),
             scores: (BTreeSet::new(), 0),
             waiting: BTreeMap::new(),
             failed: BTreeMap::new(),
@@ -180,6 +190,8 @@ impl Service {
 
     /// Puts the remembered tasks back on the table.
     async fn resume(&mut self) -> Result<(), Error> {
+        let lately = self.pool.store.recent(LESSONS)?;
+        self.pool.learn(&lately);
         let (mut known, mut open) = (BTreeMap::new(), 0_usize);
         for task in self.pool.store.open_tasks()? {
             let terms = (task.deal.app.pointer, task.deal.category);
@@ -324,6 +336,7 @@ impl Service {
                 self.agenda.add_all(id.split(':').nth(1).and_then(|task| task.parse::<TaskId>().ok()));
             }
             self.take_more();
+            self.question_suspects();
             self.pool.all_that_fit().into_iter().for_each(|id| self.add_workers(id));
             self.looked_at = now;
         }
@@ -375,7 +388,9 @@ impl Service {
                 self.following = false;
                 warn!(%error, "cannot follow the chain; trying again");
             }
-            Done::Opened(bags, news) => self.opened(bags, news)?,
+            Done::Opened(bags, news, since) => self.opened(bags, *news, since)?,
+            Done::Back(tasks) => self.put_back(tasks),
+            Done::Stands(head, deal, stands) => self.hold_against_chain(head, deal, stands),
             Done::More(deal, bag) => self.more(deal, bag)?,
             Done::Facts(head, read) => read.into_iter().for_each(|(id, facts)| self.absorb(id, head, facts)),
             Done::NoFacts(ids, error) => {
@@ -386,6 +401,9 @@ impl Service {
                 if let Err(error) = result {
                     if matches!(error, SendError::Failed { .. }) {
                         *self.failed.entry(id).or_default().entry(name.clone()).or_default() += 1;
+                    }
+                    if matches!(error, SendError::Refused { .. }) {
+                        self.suspects.extend(self.pool.unopened_deal(id));
                     }
                     warn!(task = %id, %error, "transaction");
                 }
@@ -445,7 +463,10 @@ impl Service {
             self.pool.store.advance(&news.cursor);
         }
         match news.reorg {
-            true => self.agenda.revisit(self.pool.all_tasks()),
+            true => {
+                self.agenda.revisit(self.pool.all_tasks());
+                self.suspects.extend(self.pool.all_tasks().into_iter().filter_map(|id| self.pool.unopened_deal(id)));
+            }
             false => self.agenda.revisit(self.pool.buried(news.head.number)),
         }
         if news.latest.number > news.head.number {
@@ -468,17 +489,22 @@ impl Service {
         let hub = self.hub.at(news.head);
         let most = self.config.bag;
         self.jobs.spawn(async move {
-            match read_deals(&hub, deals, most).await {
-                Ok(bags) => Done::Opened(bags, news),
+            match read_news(&hub, deals, most, &news).await {
+                Ok((bags, since)) => Done::Opened(bags, Box::new(news), since),
                 Err(error) => Done::OpenFailed(error),
             }
         });
     }
 
-    fn opened(&mut self, bags: Vec<Bag>, news: News) -> Result<(), Error> {
+    /// `since`: what ended at this second or later may not have ended any more.
+    fn opened(&mut self, bags: Vec<Bag>, news: News, since: Option<u64>) -> Result<(), Error> {
         for bag in bags {
             self.take_bag(bag)?;
         }
+        if let Some(since) = since {
+            self.doubt_endings(since)?;
+        }
+        self.taken = Some(news.head);
         self.pool.store.advance(&news.cursor);
         self.cursor = news.cursor;
         self.following = false;
@@ -486,6 +512,53 @@ impl Service {
             self.follow();
         }
         Ok(())
+    }
+
+    /// A reorg went deeper than tasks are watched after their end: those that ended since come back on the table.
+    fn doubt_endings(&mut self, since: u64) -> Result<(), Error> {
+        let tasks = self.pool.store.ended_since(since)?;
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        warn!(tasks = tasks.len(), "a deep reorganisation of the chain: looking again at tasks that had ended");
+        tasks.iter().for_each(|task| self.pool.store.reopened(task.task));
+        let hub = self.hub.clone();
+        self.jobs.spawn(async move { Done::Back(describe_all(&hub, tasks).await) });
+        Ok(())
+    }
+
+    fn put_back(&mut self, tasks: Vec<(Remembered, u64, String)>) {
+        for (task, period, app_type) in tasks {
+            let need = Need::new(app_type, task.deal.tag, self.config.floor);
+            self.agenda.add(task.task);
+            self.pool.open(task, period, need);
+        }
+    }
+
+    /// Asks whether suspected deals are still part of the chain: a reorg takes a deal away with its block.
+    fn question_suspects(&mut self) {
+        let Some(head) = self.taken.filter(|_| !self.suspects.is_empty()) else { return };
+        for deal in std::mem::take(&mut self.suspects) {
+            let hub = self.hub.at(head);
+            self.jobs.spawn(async move { Done::Stands(head, deal, hub.deal(deal).await.map(|found| found.is_some())) });
+        }
+    }
+
+    /// Takes the tasks of a deal off the table that is not on the chain any more. At the block up to which all news was
+    /// taken in this is certain, and if the deal comes again it is announced again.
+    fn hold_against_chain(&mut self, head: Head, deal: DealId, stands: Result<bool, bourse_chain::Error>) {
+        match stands {
+            Ok(true) => {}
+            Ok(false) if self.taken == Some(head) => {
+                warn!(%deal, "the deal is not part of the chain any more: its tasks are taken off the table");
+                self.bags.0.set(deal, None);
+                for task in self.pool.drop_deal(deal) {
+                    self.read_at.remove(&task);
+                    self.failed.remove(&task);
+                }
+            }
+            Ok(false) | Err(_) => drop(self.suspects.insert(deal)),
+        }
     }
 
     fn more(&mut self, deal: DealId, bag: Result<Option<Box<Bag>>, bourse_chain::Error>) -> Result<(), Error> {
@@ -863,6 +936,34 @@ async fn read_deals(hub: &Hub, deals: Vec<DealId>, most: u64) -> Result<Vec<Bag>
         bags.extend(read_bag(hub, id, U256::ZERO, most).await?);
     }
     Ok(bags)
+}
+
+/// New deals; and, after a reorg that went deeper than is remembered block by block, the second since which everything is
+/// in doubt.
+async fn read_news(
+    hub: &Hub,
+    deals: Vec<DealId>,
+    most: u64,
+    news: &News,
+) -> Result<(Vec<Bag>, Option<u64>), bourse_chain::Error> {
+    let bags = read_deals(hub, deals, most).await?;
+    if !news.resync {
+        return Ok((bags, None));
+    }
+    let first = hub.client.block(news.from.into()).await?;
+    Ok((bags, Some(first.map_or(0, |block| block.timestamp))))
+}
+
+/// What is needed to work on tasks again. Those of which it cannot be read now come back at the next start.
+async fn describe_all(hub: &Hub, tasks: Vec<Remembered>) -> Vec<(Remembered, u64, String)> {
+    let mut described = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        match describe(hub, &task.deal).await {
+            Ok((period, app_type)) => described.push((task, period, app_type)),
+            Err(error) => warn!(task = %task.task, %error, "cannot read what the task needs"),
+        }
+    }
+    described
 }
 
 /// At most `room` tasks of a deal from number `from` within it, with what is needed to work on them.

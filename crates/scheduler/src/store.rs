@@ -58,6 +58,8 @@ enum Note {
     Bag(DealId, Option<U256>),
     Stage(TaskId, StageChange),
     Ended(TaskId),
+    Reopened(TaskId),
+    Forgotten(TaskId),
     Status(TaskId, Address, StatusChange),
     Result(TaskId, ResultLink),
 }
@@ -155,6 +157,16 @@ impl Store {
         self.notes.push(Note::Ended(task));
     }
 
+    /// That the end of a task is in doubt.
+    pub(crate) fn reopened(&mut self, task: TaskId) {
+        self.notes.push(Note::Reopened(task));
+    }
+
+    /// That a task is not part of the chain, and never was.
+    pub(crate) fn forget(&mut self, task: TaskId) {
+        self.notes.push(Note::Forgotten(task));
+    }
+
     /// A replicate's new status.
     pub(crate) fn status(&mut self, task: TaskId, worker: Address, change: StatusChange) {
         self.notes.push(Note::Status(task, worker, change));
@@ -169,6 +181,15 @@ impl Store {
     /// Every task that has not ended.
     pub(crate) fn open_tasks(&self) -> Result<Vec<Remembered>, Error> {
         self.load("SELECT task, deal, idx, result FROM task WHERE ended = 0 ORDER BY rowid", [])
+    }
+
+    /// Tasks that ended for good, of which the end was noted at this second or later.
+    pub(crate) fn ended_since(&self, second: u64) -> Result<Vec<Remembered>, Error> {
+        self.load(
+            "SELECT task, deal, idx, result FROM task WHERE ended = 1 AND EXISTS (
+                SELECT 1 FROM stage WHERE stage.task = task.task AND json_extract(change, '$.date') >= ?1)",
+            [second],
+        )
     }
 
     /// One task, ended or not.
@@ -223,6 +244,12 @@ impl Note {
                 run("INSERT INTO stage (task, change) VALUES (?1, ?2)", params![task.to_string(), write(change)])
             }
             Self::Ended(task) => run("UPDATE task SET ended = 1 WHERE task = ?1", params![task.to_string()]),
+            Self::Reopened(task) => run("UPDATE task SET ended = 0 WHERE task = ?1", params![task.to_string()]),
+            Self::Forgotten(task) => {
+                run("DELETE FROM stage WHERE task = ?1", params![task.to_string()])?;
+                run("DELETE FROM replicate WHERE task = ?1", params![task.to_string()])?;
+                run("DELETE FROM task WHERE task = ?1", params![task.to_string()])
+            }
             Self::Status(task, worker, change) => run(
                 "INSERT INTO replicate (task, worker, change) VALUES (?1, ?2, ?3)",
                 params![task.to_string(), worker.to_string(), write(change)],

@@ -334,7 +334,10 @@ fn may_start_again(record: &Record) -> bool {
         | ContributeFailed => true,
         Failed => record.cause.as_ref().is_some_and(|cause| {
             use CauseCode::*;
-            matches!(cause.code, AbortedByWorker | AppDownloadFailed | DatasetDownloadFailed | OutOfGas | StakeTooLow)
+            matches!(
+                cause.code,
+                AbortedByWorker | AppDownloadFailed | DatasetDownloadFailed | OutOfGas | StakeTooLow | TaskNotActive
+            )
         }),
         _ => false,
     };

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     PrivateKeySigner,
+    answers::TransactionReceipt,
     client::{Client, Error, Head, Header, Price},
     gas::{self, Fees, GasPolicy, OverCap},
     revert::Revert,
@@ -19,7 +20,6 @@ use alloy::{
     eips::eip2718::Encodable2718,
     network::TxSignerSync,
     primitives::{Address, B256, Bytes, TxKind, U256},
-    rpc::types::TransactionReceipt,
 };
 use bourse_service::{
     defect::{Defect, planted},
@@ -382,14 +382,14 @@ impl SenderLoop {
             return Ok(());
         }
         let mined = Mined { id: entry.intent.id.clone(), nonce: sent.nonce, block, block_hash };
-        let outcome = match (receipt.status(), entry.intent.to) {
+        let outcome = match (receipt.succeeded, entry.intent.to) {
             (true, _) => store::Outcome::Done(Receipt {
                 hash: receipt.transaction_hash,
                 block,
                 gas_used: receipt.gas_used,
                 fee: U256::from(receipt.gas_used) * U256::from(receipt.effective_gas_price),
                 created: receipt.contract_address,
-                logs: receipt.logs().to_vec(),
+                logs: receipt.logs.clone(),
             }),
             (false, Some(to)) => {
                 let data = entry.intent.data.clone();

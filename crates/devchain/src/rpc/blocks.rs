@@ -104,8 +104,9 @@ impl Chain {
     async fn pending_block(&self) -> Result<Block, RpcError> {
         let shared = self.0.shared.clone();
         self.blocking(move || {
-            let (_, built) = shared.pending();
-            Block::new(built.header.clone(), built.transactions.clone(), built.receipts.clone(), 0)
+            let (_, executed) = shared.pending();
+            let (header, receipts) = executed.seal();
+            Block::new(header, executed.transactions.clone(), receipts, 0)
         })
         .await
     }

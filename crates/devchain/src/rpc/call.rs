@@ -169,7 +169,7 @@ fn call(mut question: Question) -> Result<Value, RpcError> {
     }
 }
 
-/// The least gas with which the transaction succeeds.
+/// The least gas with which the transaction succeeds; where a contract looks at the gas that it has left, perhaps more.
 fn estimate(mut question: Question) -> Result<Value, RpcError> {
     let most = question.affordable(question.transaction.gas_limit.min(TRANSACTION_GAS_CAP))?;
     let least = evm::intrinsic_gas(&question.transaction);
@@ -190,7 +190,6 @@ fn estimate(mut question: Question) -> Result<Value, RpcError> {
     };
     if let Some(needed) = needed.map(|needed| needed.max(least)).filter(|needed| *needed < most)
         && succeeds(&mut question, needed)?
-        && (needed == least || !succeeds(&mut question, needed - 1)?)
     {
         return Ok(json!(alloy_primitives::U64::from(needed)));
     }

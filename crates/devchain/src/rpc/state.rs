@@ -106,9 +106,9 @@ impl Chain {
         let shared = self.0.shared.clone();
         let quiet = shared.read().pool.is_empty();
         let build = move || {
-            let (view, built) = shared.pending();
-            let env = evm::block_env(&built.header);
-            Scene { state: Overlay::with_changes(view, &built.changes, &built.codes), env }
+            let (view, executed) = shared.pending();
+            let env = evm::block_env(&executed.header);
+            Scene { state: Overlay::with_changes(view, &executed.changes, &executed.codes), env }
         };
         if quiet { Ok(build()) } else { self.blocking(build).await }
     }

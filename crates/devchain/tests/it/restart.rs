@@ -47,6 +47,21 @@ async fn no_two_distinct_chains_begin_alike() {
 }
 
 #[tokio::test]
+async fn a_copy_is_the_same_and_goes_its_own_way() {
+    let chain = Chain::open(config()).unwrap();
+    let probe = deploy(&chain, "Probe", 0, 0).await;
+    let call = |value: u64| Probe::setCall { number: U256::from(value) }.abi_encode();
+    mined(&chain, &sign(body(1, probe, call(5)), &key(0))).await;
+    let copy = Chain::open(Config { copy_of: Some(chain.clone()), ..config() }).unwrap();
+    assert_eq!(portrait(&copy, probe).await, portrait(&chain, probe).await);
+    for (chain, value) in [(&copy, 6), (&chain, 7)] {
+        mined(chain, &sign(body(2, probe, call(value)), &key(0))).await;
+        let stored = must(chain, "eth_getStorageAt", json!([probe, "0x0"])).await;
+        assert_eq!(number(&stored), value);
+    }
+}
+
+#[tokio::test]
 async fn a_reopened_chain_is_the_same_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let chain = Chain::open(on_disk(folder.path())).unwrap();

@@ -54,6 +54,47 @@ fn status(pool: &Pool) -> Status {
 }
 
 #[test]
+fn what_was_learned_outlives_a_restart() {
+    let (clock, app) = (Clock::virtual_at(10_000), deal().app.pointer);
+    let (quick, lazy) = (Address::with_last_byte(1), Address::with_last_byte(2));
+    let changes = |changes: &[(u64, Status)]| {
+        changes.iter().map(|(date, status)| StatusChange { date: *date, status: *status, cause: None }).collect()
+    };
+    let task = |n: u8| Remembered {
+        task: TaskId(B256::with_last_byte(n)),
+        deal: deal(),
+        index: U256::ZERO,
+        result: None,
+        stages: vec![],
+        replicates: vec![
+            (quick, changes(&[(100, Status::Created), (105, Status::Computing), (120, Status::Contributed)])),
+            (lazy, changes(&[(100, Status::Created), (9_990, Status::WorkerLost)])),
+        ],
+    };
+    let mut pool = pool(&clock);
+    assert_eq!(pool.runs.patience(app, 300), 300);
+    pool.learn(&(1..=5).map(task).collect::<Vec<_>>());
+    assert_eq!(pool.runs.patience(app, 300), 21);
+    assert_eq!(pool.crew.strikes(quick), 0);
+    assert_eq!(pool.crew.strikes(lazy), 5);
+}
+
+#[test]
+fn the_tasks_of_a_deal_that_is_gone_leave_the_table_and_the_store() {
+    let clock = Clock::virtual_at(1_000);
+    let mut pool = pool(&clock);
+    pool.store.take(&deal(), &[(TASK, U256::ZERO)]);
+    let _connection = at_work(&mut pool, 1_000);
+    pool.flush().unwrap();
+    assert_eq!(pool.unopened_deal(TASK), Some(deal().id));
+    assert_eq!(pool.drop_deal(DealId(B256::repeat_byte(9))), []);
+    assert_eq!(pool.drop_deal(deal().id), [TASK]);
+    pool.flush().unwrap();
+    assert!(pool.entry(TASK).is_none() && pool.store.task(TASK).unwrap().is_none());
+    assert!(pool.crew.has_idle(), "its worker is free");
+}
+
+#[test]
 fn time_goes_on_between_the_blocks_of_a_chain_that_is_ahead() {
     let clock = Clock::virtual_at(1_000);
     let mut pool = pool(&clock);
