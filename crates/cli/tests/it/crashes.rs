@@ -16,18 +16,20 @@ pub(crate) struct Pool<'a> {
     /// `host:port` of the scheduler, from its first start on.
     pub(crate) url: String,
     pub(crate) workers: [Option<Process>; 3],
+    /// How many blocks must lie above one that counts.
+    depth: u64,
 }
 
 impl<'a> Pool<'a> {
     pub(crate) fn open(home: &'a Home) -> Self {
-        Self::open_on(home, &[])
+        Self::open_on(home, &[], 0)
     }
 
-    /// The same, with more arguments for the network.
-    pub(crate) fn open_on(home: &'a Home, more: &[&str]) -> Self {
+    /// The same, with more arguments for the network, and roles that wait for so many blocks above one that counts.
+    pub(crate) fn open_on(home: &'a Home, more: &[&str], depth: u64) -> Self {
         let network = Network::up(home, "network", &[&["--no-scheduler", "--workers", "3"], more].concat());
         assert!(network.file["schedulerUrl"].is_null());
-        let mut pool = Self { home, network, scheduler: None, url: String::new(), workers: [None, None, None] };
+        let mut pool = Self { home, network, scheduler: None, url: String::new(), workers: [None, None, None], depth };
         pool.start_scheduler();
         pool
     }
@@ -36,7 +38,7 @@ impl<'a> Pool<'a> {
         // Workers know where it was: it comes back there.
         let port = self.url.rsplit_once(':').map_or("0", |(_, port)| port);
         let dir = self.network.dir.display().to_string();
-        let line = ["scheduler", "--network", &dir, "--port", port];
+        let line = ["scheduler", "--network", &dir, "--port", port, "--depth", &self.depth.to_string()];
         let mut scheduler = self.home.start(network::on(&self.home.join("scheduler"), &line));
         scheduler.says("listens at ");
         let said = scheduler.stderr();
@@ -49,7 +51,9 @@ impl<'a> Pool<'a> {
         let key = &self.network.file["keys"]["workers"][n];
         let key = self.network.key_file(self.home, key, &format!("key-{n}")).display().to_string();
         let (dir, name) = (self.network.dir.display().to_string(), format!("w{n}"));
+        let depth = self.depth.to_string();
         let line = ["worker", "--network", &dir, "--scheduler-url", &self.url, "--key-file", &key, "--name", &name];
+        let line = [&line[..], &["--depth", &depth]].concat();
         self.workers[n] = Some(self.home.start(network::on(&self.home.join(&name), &line)));
     }
 

@@ -6,7 +6,11 @@ use crate::{
     network::{self, rpc, write_key},
     process::{Home, Process, ask, eventually},
 };
-use bourse_chain::{GasPolicy, Hub, PrivateKeySigner, Sender, alloy::primitives::B256, keys::sign_order};
+use bourse_chain::{
+    GasPolicy, Hub, PrivateKeySigner, Sender,
+    alloy::primitives::{B256, keccak256},
+    keys::sign_order,
+};
 use bourse_protocol::{
     Bytes, U256,
     abi::{IHub, IRlc},
@@ -20,6 +24,7 @@ use bourse_service::{CancellationToken, journal::Journal};
 use serde_json::json;
 use std::{
     net::TcpListener,
+    ops::RangeInclusive,
     path::PathBuf,
     process::Command,
     time::{Duration, Instant},
@@ -178,7 +183,8 @@ fn deal_of(hub: &Hub, task: TaskId) -> Deal {
     ask(hub.deal(DealId(deal))).unwrap().unwrap()
 }
 
-/// What happens in which second.
+/// What can happen.
+#[derive(Clone, Copy, Debug)]
 enum Act {
     Buy(u64),
     KillWorker(usize),
@@ -196,34 +202,69 @@ enum Act {
     SetNodeBack,
 }
 
-const PLAY: [(u64, Act); 25] = [
+/// What happens to the node, and what is bought, in which second.
+const PLAY: [(u64, Act); 15] = [
     (0, Act::Buy(5)),
     (1, Act::Buy(1)),
-    (3, Act::KillWorker(0)),
-    (6, Act::StartWorker(0)),
     (8, Act::Reorg(2)),
     (10, Act::Buy(5)),
     (11, Act::Forget(4)),
-    (16, Act::KillScheduler),
     (17, Act::Buy(1)),
-    (18, Act::StartScheduler),
     (20, Act::Buy(5)),
     (22, Act::Dear(8)),
     (34, Act::Buy(5)),
     (37, Act::StopNode),
-    (44, Act::KillWorker(2)),
     (52, Act::StartNode),
-    // One that starts without a node says so and ends.
-    (53, Act::StartWorker(2)),
     (54, Act::Buy(1)),
     (58, Act::Reorg(3)),
     (60, Act::Buy(5)),
     (63, Act::SetNodeBack),
-    (66, Act::KillScheduler),
-    (66, Act::KillWorker(1)),
-    (69, Act::StartWorker(1)),
-    (70, Act::StartScheduler),
 ];
+
+/// Chance from a seed.
+struct Chance {
+    seed: u64,
+    drawn: u64,
+}
+
+impl Chance {
+    /// The seed is printed; the same one again is asked for with `BOURSE_SEED`.
+    fn new() -> Self {
+        let given = std::env::var("BOURSE_SEED").ok().map(|seed| seed.parse().expect("BOURSE_SEED is a number"));
+        let seed = given.unwrap_or_else(|| u64::from(u32::from_be_bytes(rand_bytes())));
+        eprintln!("BOURSE_SEED={seed}");
+        Self { seed, drawn: 0 }
+    }
+
+    fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
+        self.drawn += 1;
+        let hash = keccak256([self.seed.to_be_bytes(), self.drawn.to_be_bytes()].concat());
+        let number = u64::from_be_bytes(hash[..8].try_into().unwrap());
+        range.start() + number % (range.end() - range.start() + 1)
+    }
+}
+
+fn rand_bytes() -> [u8; 4] {
+    PrivateKeySigner::random().to_bytes()[..4].try_into().unwrap()
+}
+
+/// The play with the kills that chance adds: each worker once, the scheduler twice. A scheduler that comes back while its
+/// node is away does not listen yet, so those of the scheduler lie before and after that.
+fn play(chance: &mut Chance) -> Vec<(u64, Act)> {
+    let mut play = Vec::from(PLAY);
+    for worker in 0..3 {
+        let killed = chance.within(2..=66);
+        play.push((killed, Act::KillWorker(worker)));
+        play.push((killed + chance.within(1..=8), Act::StartWorker(worker)));
+    }
+    for when in [3..=30, 53..=66] {
+        let killed = chance.within(when);
+        play.push((killed, Act::KillScheduler));
+        play.push((killed + chance.within(1..=4), Act::StartScheduler));
+    }
+    play.sort_by_key(|(second, _)| *second);
+    play
+}
 
 fn act(pool: &mut Pool<'_>, node: &mut Node, buyer: &mut Buyer, act: &Act) {
     match *act {
@@ -265,13 +306,17 @@ fn every_order_is_paid_whatever_the_node_and_the_machines_do() {
     write_key(&home.join("wallet"), &author);
     rpc(&node.url, "anvil_setBalance", json!([author.address(), "0x8ac7230489e80000"]));
     let wallet = home.join("wallet").display().to_string();
-    let mut pool = Pool::open_on(&home, &["--rpc-url", &node.url, "--key-file", &wallet]);
+    let mut chance = Chance::new();
+    let depth = chance.within(0..=1);
+    eprintln!("depth {depth}");
+    let mut pool = Pool::open_on(&home, &["--rpc-url", &node.url, "--key-file", &wallet], depth);
     (0..3).for_each(|n| pool.start_worker(n));
     pool.await_workers(3);
     let mut buyer = buyer(&home, &pool, &author);
 
     let began = Instant::now();
-    for (second, what) in &PLAY {
+    for (second, what) in &play(&mut chance) {
+        eprintln!("second {second}: {what:?}");
         std::thread::sleep(Duration::from_secs(*second).saturating_sub(began.elapsed()));
         act(&mut pool, &mut node, &mut buyer, what);
     }
