@@ -22,7 +22,12 @@ use bourse_protocol::{
 };
 use bourse_service::wire::{Broken, Wire};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, interval, sleep, timeout},
@@ -36,6 +41,11 @@ const STEP: Duration = Duration::from_secs(10);
 const MAX_NONSENSE: u32 = 16;
 /// Ended replicates that are said again when a session begins.
 const ENDED_AGAIN: u32 = 64;
+/// Messages that may be on their way without an acknowledgement: far below what ends a session, far above what the scheduler
+/// acknowledges at once. The others wait.
+const ON_THE_WAY: usize = link::MAX_UNACKNOWLEDGED / 4;
+/// When so many wait the scheduler acknowledges nothing: its session is over. All open replicates said again are less.
+const MAX_WAITING: usize = 4_096;
 /// No scheduler makes a worker wait longer, in seconds.
 const LONGEST_WAIT: u64 = 600;
 
@@ -93,10 +103,12 @@ pub(crate) struct Link {
     inbox: mpsc::Sender<ToWorker>,
     /// What the latest login brought.
     services: Arc<Board>,
-    /// Replicates of an earlier life, until the scheduler has heard that they go on.
+    /// Replicates of an earlier life, until the scheduler is told that they go on.
     recovering: BTreeSet<TaskId>,
     /// The session and its name, from the first login to the moment when either side forgets it.
     session: Option<(u64, Session<ToScheduler>)>,
+    /// What the session still has to say, in this order.
+    waiting: VecDeque<ToScheduler>,
     reconnect: Backoff,
 }
 
@@ -167,8 +179,8 @@ impl Link {
         services: Arc<Board>,
         recovering: BTreeSet<TaskId>,
     ) -> Self {
-        let (session, reconnect) = (None, Backoff::default());
-        Self { identity, store, reports, inbox, services, recovering, session, reconnect }
+        let (session, waiting, reconnect) = (None, VecDeque::new(), Backoff::default());
+        Self { identity, store, reports, inbox, services, recovering, session, waiting, reconnect }
     }
 
     /// Runs until `shutdown`; an error of the journal ends it earlier.
@@ -185,7 +197,7 @@ impl Link {
                 return Err(error.into());
             }
             if !lost.keeps_session() {
-                self.session = None;
+                self.forget_session();
             }
             attempt = if linked { 0 } else { attempt + 1 };
             let wait = self.pause(attempt, lost.retry_seconds());
@@ -208,7 +220,7 @@ impl Link {
         Duration::from_millis(asked.max(self.reconnect.pause_millis(attempt, wallet)))
     }
 
-    /// While nobody listens, reports wait in the session; without one they fall away: the next login says what holds then.
+    /// While nobody listens, reports wait for the session to go on.
     async fn keep_reports_for(&mut self, wait: Duration) {
         let wait = sleep(wait);
         tokio::pin!(wait);
@@ -216,37 +228,48 @@ impl Link {
             tokio::select! {
                 biased;
                 () = &mut wait => return,
-                Some(report) = self.reports.recv() => self.keep(report),
+                Some(report) = self.reports.recv() => {
+                    if self.keep(report).is_err() {
+                        self.forget_session();
+                    }
+                }
             }
         }
     }
 
-    fn keep(&mut self, report: ToScheduler) {
-        if let Some((_, session)) = &mut self.session
-            && session.say(report).is_err()
-        {
-            self.session = None;
+    /// Puts a report where the session says it. Without one it falls away: the next login says what holds then.
+    fn keep(&mut self, report: ToScheduler) -> Result<(), Lost> {
+        match self.session {
+            None => Ok(()),
+            Some(_) if self.waiting.len() >= MAX_WAITING => Err(Lost::Deaf),
+            Some(_) => {
+                self.waiting.push_back(report);
+                Ok(())
+            }
         }
+    }
+
+    fn forget_session(&mut self) {
+        self.session = None;
+        self.waiting.clear();
     }
 
     /// One connection from start to end. Replicates that report meanwhile are not held up by a slow login.
     async fn connection(&mut self, network: &mut impl Dial, linked: &mut bool) -> Result<(), Lost> {
         let resume = self.session.as_ref().map(|(session, s)| Resume { session: *session, received: s.received() });
-        let (mut wire, welcome) = {
-            let opening = open(network, &self.identity, resume);
+        let (opened, meanwhile) = {
+            let (opening, mut meanwhile) = (open(network, &self.identity, resume), vec![]);
             tokio::pin!(opening);
             loop {
                 tokio::select! {
                     biased;
-                    opened = &mut opening => break opened?,
-                    Some(report) = self.reports.recv() => {
-                        if let Some((_, session)) = &mut self.session && session.say(report).is_err() {
-                            return Err(Lost::Deaf);
-                        }
-                    }
+                    opened = &mut opening => break (opened, meanwhile),
+                    Some(report) = self.reports.recv() => meanwhile.push(report),
                 }
             }
         };
+        meanwhile.into_iter().try_for_each(|report| self.keep(report))?;
+        let (mut wire, welcome) = opened?;
         *linked = true;
         self.reconnect = sane(welcome.reconnect);
         let services = Services {
@@ -259,7 +282,7 @@ impl Link {
         tracing::info!(worker = %self.identity.key.address(), resumed, "linked to the scheduler");
         match resumed {
             true => self.say_missed(&mut wire, welcome.received).await?,
-            false => self.begin(&mut wire, welcome.session).await?,
+            false => self.begin(welcome.session)?,
         }
         self.talk(&mut wire).await
     }
@@ -272,21 +295,37 @@ impl Link {
         Ok(())
     }
 
-    /// A new session: where every replicate stands.
-    async fn begin(&mut self, wire: &mut impl Wire, name: u64) -> Result<(), Lost> {
+    /// A new session: where every replicate stands is to be said.
+    fn begin(&mut self, name: u64) -> Result<(), Lost> {
+        self.forget_session();
         self.session = Some((name, Session::default()));
+        // What they say is in the journal.
         while self.reports.try_recv().is_ok() {}
-        for record in self.store.ended(ENDED_AGAIN)?.into_iter().chain(self.store.open()?) {
+        let records: Vec<_> = self.store.ended(ENDED_AGAIN)?.into_iter().chain(self.store.open()?).collect();
+        self.recovering.retain(|task| records.iter().any(|record| record.task() == *task));
+        for record in records {
             let task = record.task();
             if self.recovering.contains(&task) {
-                self.say(wire, ToScheduler::Report { task, status: Status::Recovering, cause: None }).await?;
+                self.waiting.push_back(ToScheduler::Report { task, status: Status::Recovering, cause: None });
             }
-            self.say(wire, ToScheduler::Report { task, status: record.status, cause: record.cause }).await?;
-            if let Some(link) = record.link {
-                self.say(wire, ToScheduler::Uploaded { task, link }).await?;
-            }
+            self.waiting.push_back(ToScheduler::Report { task, status: record.status, cause: record.cause });
+            self.waiting.extend(record.link.map(|link| ToScheduler::Uploaded { task, link }));
         }
-        self.recovering.clear();
+        Ok(())
+    }
+
+    /// Says what waits, as far as the scheduler has acknowledged what was said before.
+    async fn say_waiting(&mut self, wire: &mut impl Wire) -> Result<(), Lost> {
+        while let Some((_, session)) = &mut self.session
+            && session.waiting() < ON_THE_WAY
+            && let Some(message) = self.waiting.pop_front()
+        {
+            if let ToScheduler::Report { task, status: Status::Recovering, .. } = &message {
+                self.recovering.remove(task);
+            }
+            let frame = session.say(message).map_err(|_| Lost::Deaf)?;
+            send(wire, &frame).await?;
+        }
         Ok(())
     }
 
@@ -294,6 +333,7 @@ impl Link {
         let mut heartbeat = interval(Duration::from_secs(link::HEARTBEAT_SECONDS));
         let (mut heard, mut nonsense) = (Instant::now(), 0);
         loop {
+            self.say_waiting(wire).await?;
             tokio::select! {
                 biased;
                 _ = heartbeat.tick() => {
@@ -312,15 +352,9 @@ impl Link {
                         return Err(Lost::Nonsense);
                     }
                 }
-                Some(report) = self.reports.recv() => self.say(wire, report).await?,
+                Some(report) = self.reports.recv() => self.keep(report)?,
             }
         }
-    }
-
-    async fn say(&mut self, wire: &mut impl Wire, message: ToScheduler) -> Result<(), Lost> {
-        let Some((_, session)) = &mut self.session else { return Ok(()) };
-        let frame = session.say(message).map_err(|_| Lost::Deaf)?;
-        send(wire, &frame).await
     }
 
     async fn beat(&mut self, wire: &mut impl Wire) -> Result<(), Lost> {
@@ -425,3 +459,6 @@ fn parse<T: DeserializeOwned>(text: Option<String>) -> Option<T> {
 fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,8 +36,10 @@ use tokio::{
 pub const SCHEMA: &[&str] = &[sender::SCHEMA, store::SCHEMA];
 /// A worker that has finished waits so long at most for its last reports to be delivered.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Messages that wait to be delivered or acted on.
+/// Reports that wait to be delivered.
 const QUEUE: usize = 64;
+/// Messages that wait to be acted on: a scheduler may have something to say about every open replicate at once.
+const INBOX: usize = 2 * MAX_OPEN;
 /// Replicates that are not over: a worker that contributed waits for the others without a slot, but not for thousands.
 const MAX_OPEN: usize = 256;
 
@@ -95,7 +97,7 @@ impl Service {
         let machine = machine(&config, &open)?;
         let (sender, lane) = Sender::open(hub.client.clone(), key.clone(), journal, config.gas).await?;
         let (reports, outgoing) = mpsc::channel(QUEUE);
-        let (incoming, inbox) = mpsc::channel(QUEUE);
+        let (incoming, inbox) = mpsc::channel(INBOX);
         let services = Arc::new(Board::default());
         let identity = Identity {
             chain_id,
