@@ -106,6 +106,9 @@ pub struct Login {
     /// The session that a broken connection left.
     #[serde(default)]
     pub resume: Option<Resume>,
+    /// It finishes what it has and takes nothing more: see [`ToScheduler::Draining`].
+    #[serde(default)]
+    pub draining: bool,
 }
 
 /// Where a session is to go on.

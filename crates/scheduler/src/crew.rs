@@ -229,7 +229,7 @@ impl Crew {
     }
 
     fn admit(&mut self, worker: Address, applicant: Applicant, mut welcome: Welcome, now: u64) -> Admission {
-        let Applicant { name, mut capabilities, version, resume, connection, last_alive } = applicant;
+        let Applicant { name, mut capabilities, version, resume, draining, connection, last_alive } = applicant;
         capabilities.slots = capabilities.slots.min(MAX_SLOTS);
         let left = match self.workers.get_mut(&worker).map(|w| &mut w.place) {
             Some(Place::Away { session }) => session.take(),
@@ -253,7 +253,7 @@ impl Crew {
             (w.name, w.capabilities, w.last_alive) = (name, capabilities, now);
             w.place = Place::Here { connection, session: id, outbox, last_alive };
             if !welcome.resumed {
-                (w.draining, w.turn) = (false, turn);
+                (w.draining, w.turn) = (draining, turn);
             }
         });
         Admission::In { welcome, session, missed, inbox }

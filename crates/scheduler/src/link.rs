@@ -64,6 +64,8 @@ pub(crate) struct Applicant {
     pub(crate) capabilities: Capabilities,
     pub(crate) version: u32,
     pub(crate) resume: Option<Resume>,
+    /// It takes no more work.
+    pub(crate) draining: bool,
     /// The connection's number, and the session's name if it starts one.
     pub(crate) connection: u64,
     /// Seconds since the epoch of the last sign of life on this connection.
@@ -169,6 +171,7 @@ impl Door {
             capabilities: login.capabilities,
             version: login.version,
             resume: login.resume,
+            draining: login.draining,
             connection: self.session(connection),
             last_alive: Arc::new(AtomicU64::new(self.inner.clock.seconds())),
         };

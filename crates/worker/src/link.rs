@@ -87,7 +87,7 @@ pub struct NotLoggedIn {
 
 /// Connects and logs in, to a new session: the beginning of a link with no worker behind it, such as those of a bench.
 pub async fn log_in<D: Dial>(network: &mut D, identity: &Identity) -> Result<(D::Wire, Welcome), NotLoggedIn> {
-    Box::pin(open(network, identity, None)).await.map_err(|lost| {
+    Box::pin(open(network, identity, None, false)).await.map_err(|lost| {
         let source = std::error::Error::source(&lost).map(|source| format!(": {source}")).unwrap_or_default();
         NotLoggedIn { reason: format!("{lost}{source}"), retry_seconds: lost.retry_seconds() }
     })
@@ -109,6 +109,8 @@ pub(crate) struct Link {
     session: Option<(u64, Session<ToScheduler>)>,
     /// What the session still has to say, in this order.
     waiting: VecDeque<ToScheduler>,
+    /// The worker takes no more work.
+    draining: bool,
     reconnect: Backoff,
 }
 
@@ -179,8 +181,8 @@ impl Link {
         services: Arc<Board>,
         recovering: BTreeSet<TaskId>,
     ) -> Self {
-        let (session, waiting, reconnect) = (None, VecDeque::new(), Backoff::default());
-        Self { identity, store, reports, inbox, services, recovering, session, waiting, reconnect }
+        let (session, waiting, draining, reconnect) = (None, VecDeque::new(), false, Backoff::default());
+        Self { identity, store, reports, inbox, services, recovering, session, waiting, draining, reconnect }
     }
 
     /// Runs until `shutdown`; an error of the journal ends it earlier.
@@ -239,6 +241,7 @@ impl Link {
 
     /// Puts a report where the session says it. Without one it falls away: the next login says what holds then.
     fn keep(&mut self, report: ToScheduler) -> Result<(), Lost> {
+        self.draining |= report == ToScheduler::Draining;
         match self.session {
             None => Ok(()),
             Some(_) if self.waiting.len() >= MAX_WAITING => Err(Lost::Deaf),
@@ -258,7 +261,7 @@ impl Link {
     async fn connection(&mut self, network: &mut impl Dial, linked: &mut bool) -> Result<(), Lost> {
         let resume = self.session.as_ref().map(|(session, s)| Resume { session: *session, received: s.received() });
         let (opened, meanwhile) = {
-            let (opening, mut meanwhile) = (open(network, &self.identity, resume), vec![]);
+            let (opening, mut meanwhile) = (open(network, &self.identity, resume, self.draining), vec![]);
             tokio::pin!(opening);
             loop {
                 tokio::select! {
@@ -297,10 +300,14 @@ impl Link {
 
     /// A new session: where every replicate stands is to be said.
     fn begin(&mut self, name: u64) -> Result<(), Lost> {
+        // What they say of replicates is in the journal.
+        while let Ok(report) = self.reports.try_recv() {
+            self.draining |= report == ToScheduler::Draining;
+        }
         self.forget_session();
         self.session = Some((name, Session::default()));
-        // What they say is in the journal.
-        while self.reports.try_recv().is_ok() {}
+        // It may have begun after the login.
+        self.waiting.extend(self.draining.then_some(ToScheduler::Draining));
         let records: Vec<_> = self.store.ended(ENDED_AGAIN)?.into_iter().chain(self.store.open()?).collect();
         self.recovering.retain(|task| records.iter().any(|record| record.task() == *task));
         for record in records {
@@ -392,6 +399,7 @@ async fn open<D: Dial>(
     network: &mut D,
     identity: &Identity,
     resume: Option<Resume>,
+    draining: bool,
 ) -> Result<(D::Wire, Welcome), Lost> {
     let mut wire = timeout(STEP, network.dial()).await.map_err(|_| Lost::Silent)?.map_err(Lost::Connect)?;
     let (version, nonce) = challenge(identity, greeting(&mut wire).await?)?;
@@ -405,6 +413,7 @@ async fn open<D: Dial>(
         signature: signature.as_bytes().to_vec().into(),
         capabilities: identity.capabilities.clone(),
         resume,
+        draining,
     };
     send(&mut wire, &login).await?;
     match greeting(&mut wire).await? {

@@ -20,6 +20,7 @@ fn at_work(pool: &mut Pool, alive: u64) -> Admission {
         capabilities: Capabilities { slots: 1, app_types: vec!["WASM".into()], ..Capabilities::default() },
         version: VERSION,
         resume: None,
+        draining: false,
         connection: 1,
         last_alive: Arc::new(AtomicU64::new(alive)),
     };

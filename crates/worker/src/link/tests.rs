@@ -180,3 +180,19 @@ async fn a_replicate_is_said_to_recover_once() {
     let (_, mut talk) = rig.admit().await;
     assert_eq!(said(talk.message().await), Status::Computed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_drains_says_so_to_every_scheduler_that_forgot_it() {
+    let mut rig = Rig::over(&empty());
+    let (login, mut talk) = rig.admit().await;
+    assert!(!login.draining);
+    rig.reports.send(ToScheduler::Draining).await.unwrap();
+    assert_eq!(talk.message().await, ToScheduler::Draining);
+    for _ in 0..2 {
+        drop(talk);
+        let (login, next) = rig.admit().await;
+        assert!(login.draining, "who is let in without it gets work at once");
+        talk = next;
+        assert_eq!(talk.message().await, ToScheduler::Draining);
+    }
+}
