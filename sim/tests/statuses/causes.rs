@@ -271,6 +271,14 @@ pub(crate) async fn a_worker_that_falls_silent_and_comes_back() -> Life {
     let task = world.buy(1).await;
     world.until(task, &worker, Status::Computing).await;
     worker.kill().await;
+    until_over_time(&world, &clock, task, &worker, Status::WorkerLost).await;
+    worker.start().await;
+    world.after(task, &worker, Status::Recovering).await;
+    world.until(task, &worker, Status::Computing).await
+}
+
+/// Lets the scheduler's time pass until `status` is the last of the worker's life in a task.
+async fn until_over_time(world: &World, clock: &Clock, task: TaskId, worker: &Worker, status: Status) -> Life {
     // Not all at once: a scheduler that stands still for long does not know who was silent.
     let time_goes_on = async {
         loop {
@@ -279,12 +287,61 @@ pub(crate) async fn a_worker_that_falls_silent_and_comes_back() -> Life {
         }
     };
     tokio::select! {
-        _ = world.until(task, &worker, Status::WorkerLost) => {}
-        () = time_goes_on => {}
+        life = world.until(task, worker, status) => life,
+        () = time_goes_on => panic!("it has no end"),
     }
+}
+
+pub(crate) async fn a_worker_that_falls_silent_after_it_has_contributed_and_comes_back() -> Life {
+    let clock = Clock::virtual_at(Clock::Wall.seconds());
+    let world = World::with_clock(clock.clone()).await;
+    let mut worker = world.worker(WORKER).await;
+    let task = world.buy(3).await;
+    world.until(task, &worker, Status::Contributed).await;
+    worker.kill().await;
+    until_over_time(&world, &clock, task, &worker, Status::WorkerLost).await;
+    // Long after, too.
+    for _ in 0..12 {
+        clock.advance(Duration::from_secs(LOST_SECONDS / 6));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let life = world.until(task, &worker, Status::WorkerLost).await;
+    assert_eq!(life.iter().filter(|known| known.0 == Status::WorkerLost).count(), 1, "{life:#?}");
     worker.start().await;
     world.after(task, &worker, Status::Recovering).await;
-    world.until(task, &worker, Status::Computing).await
+    world.until(task, &worker, Status::Contributed).await;
+    world.market.contribute(OTHER, task, ANSWER, OTHER).await;
+    world.after(task, &worker, Status::Revealed).await
+}
+
+pub(crate) async fn a_worker_that_restarts_after_it_has_contributed() -> Life {
+    let (world, mut worker, task) = at_work(3).await;
+    worker.machine().compute(Work::Done);
+    world.until(task, &worker, Status::Contributed).await;
+    worker.kill().await;
+    worker.start().await;
+    world.after(task, &worker, Status::Recovering).await;
+    world.until(task, &worker, Status::Contributed).await;
+    world.market.contribute(OTHER, task, ANSWER, OTHER).await;
+    world.after(task, &worker, Status::Revealed).await
+}
+
+/// Another one is asked for the result.
+pub(crate) async fn a_worker_that_restarts_after_it_has_revealed() -> Life {
+    let world = World::open().await;
+    let (mut worker, other) = (world.worker(WORKER).await, world.worker(OTHER).await);
+    other.machine().store(Work::Hangs);
+    worker.node.behave(|manners| manners.reveal = Treat::Held);
+    let task = world.buy(3).await;
+    world.until(task, &other, Status::ResultUploading).await;
+    worker.node.behave(|manners| manners.reveal = Treat::Passes);
+    world.until(task, &worker, Status::Revealed).await;
+    worker.kill().await;
+    worker.start().await;
+    world.after(task, &worker, Status::Recovering).await;
+    world.until(task, &worker, Status::Revealed).await;
+    other.machine().store(Work::Done);
+    world.until(task, &worker, Status::Completed).await
 }
 
 pub(crate) async fn a_machine_that_hangs_for_a_period() -> Life {

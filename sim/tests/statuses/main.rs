@@ -89,6 +89,10 @@ causes! {
         ResultUploadRequestFailed(ResultUploadFailed);
     a_store_without_room => ResultUploading, ResultUploadFailed(ResultUploadFailed);
     a_worker_that_falls_silent_and_comes_back => Computing, WorkerLost(WorkerLost), Recovering, Computing;
+    a_worker_that_falls_silent_after_it_has_contributed_and_comes_back => Contributed, WorkerLost(WorkerLost), Recovering,
+        Contributed, Revealing, Revealed;
+    a_worker_that_restarts_after_it_has_contributed => Contributed, Recovering, Contributed, Revealing, Revealed;
+    a_worker_that_restarts_after_it_has_revealed => Contributed, Revealing, Revealed, Recovering, Revealed, Completed;
     a_machine_that_hangs_for_a_period => Computing, WorkerLost(WorkerLost);
     a_worker_that_restarts => Computing, Recovering, Computing, Computed, Completed;
     others_that_agree_first => Computing, AbortedOnConsensusReached(ConsensusReached);

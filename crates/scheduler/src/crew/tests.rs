@@ -182,8 +182,8 @@ fn after_a_restart_workers_have_as_long_to_come_back_as_after_a_silence() {
     let mut crew = Crew::default();
     crew.remember(who(1), 100);
     crew.load(who(1), true);
-    assert!(crew.lost(100 + LOST_SECONDS - 1).is_empty(), "nobody could have been heard before the start");
-    assert_eq!(crew.lost(100 + LOST_SECONDS), [(who(1), 100)]);
+    assert!(crew.lost(100 + LOST_SECONDS - 1, |_| true).is_empty(), "nobody could have been heard before the start");
+    assert_eq!(crew.lost(100 + LOST_SECONDS, |_| true), [(who(1), 100)]);
 }
 
 #[test]
@@ -210,8 +210,8 @@ fn nobody_was_silent_while_the_scheduler_itself_stood_still() {
     let _inbox = join(&mut crew, 1);
     crew.load(who(1), true);
     crew.forgive(100 + 10 * LOST_SECONDS);
-    assert!(crew.lost(100 + 10 * LOST_SECONDS).is_empty());
-    assert_eq!(crew.lost(100 + 11 * LOST_SECONDS).len(), 1);
+    assert!(crew.lost(100 + 10 * LOST_SECONDS, |_| true).is_empty());
+    assert_eq!(crew.lost(100 + 11 * LOST_SECONDS, |_| true).len(), 1);
 }
 
 #[test]
