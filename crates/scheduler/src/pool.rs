@@ -174,7 +174,10 @@ impl Replicate {
         if !news || (known == Status::WorkerLost && !here && self.has(last)) {
             return vec![];
         }
-        vec![last]
+        // A task may be contributed to and ended in one transaction.
+        let passed = [Status::Contributing, Status::Contributed].into_iter();
+        let passed = passed.filter(|status| last == Status::Revealed && !self.has_voted() && !self.has(*status));
+        passed.chain([last]).collect()
     }
 
     /// When it was assigned last: a replicate that failed without a contribution may be assigned again.

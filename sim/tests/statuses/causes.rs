@@ -344,6 +344,13 @@ pub(crate) async fn a_worker_that_restarts_after_it_has_revealed() -> Life {
     world.until(task, &worker, Status::Completed).await
 }
 
+/// The worker's wallet contributes and finalizes at once, as an enclave's worker does.
+pub(crate) async fn a_task_that_is_ended_in_one_transaction() -> Life {
+    let (world, worker, task) = at_work(1).await;
+    world.market.contribute_and_finalize(WORKER, task, ANSWER).await;
+    world.until(task, &worker, Status::Completed).await
+}
+
 pub(crate) async fn a_machine_that_hangs_for_a_period() -> Life {
     let (world, worker, task) = at_work(1).await;
     world.market.pass(PERIOD + 1).await;

@@ -93,6 +93,7 @@ causes! {
         Contributed, Revealing, Revealed;
     a_worker_that_restarts_after_it_has_contributed => Contributed, Recovering, Contributed, Revealing, Revealed;
     a_worker_that_restarts_after_it_has_revealed => Contributed, Revealing, Revealed, Recovering, Revealed, Completed;
+    a_task_that_is_ended_in_one_transaction => Computing, Contributing, Contributed, Revealed, Completed;
     a_machine_that_hangs_for_a_period => Computing, WorkerLost(WorkerLost);
     a_worker_that_restarts => Computing, Recovering, Computing, Computed, Completed;
     others_that_agree_first => Computing, AbortedOnConsensusReached(ConsensusReached);

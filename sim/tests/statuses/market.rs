@@ -13,6 +13,7 @@ use bourse_protocol::{
     Address, B256, Bytes, U256,
     abi::{IHub, IRegistry, IRlc},
     api::Match,
+    deal::ResultLink,
     ids::{self, DealId, ResultDigest, TaskId},
     ipfs::{Cid, Multiaddr},
     money::Nrlc,
@@ -187,6 +188,21 @@ impl Market {
             enclaveChallenge: Address::ZERO,
             enclaveSign: Bytes::new(),
             authorizationSign: authorization,
+        };
+        self.send(n, self.hub.address, &call).await;
+    }
+
+    /// Contributes as account `n` and ends the task, in one transaction.
+    pub(crate) async fn contribute_and_finalize(&self, n: u32, task: TaskId, content: &[u8]) {
+        let worker = test_key(n).address();
+        let call = IHub::contributeAndFinalizeCall {
+            taskid: task.0,
+            resultDigest: sha256(content),
+            results: ResultLink::ipfs("/ipfs/x".into()).write(),
+            resultsCallback: Bytes::new(),
+            enclaveChallenge: Address::ZERO,
+            enclaveSign: Bytes::new(),
+            authorizationSign: authorize(&test_key(OWNER), worker, task, Address::ZERO),
         };
         self.send(n, self.hub.address, &call).await;
     }

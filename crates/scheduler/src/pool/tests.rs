@@ -187,6 +187,19 @@ fn an_uploaded_result_stays_uploaded_when_its_worker_comes_back() {
 }
 
 #[test]
+fn what_a_vote_passed_through_in_one_transaction_is_noted() {
+    use Status::{Completed, Computing, Contributed, Contributing, Created, Revealed};
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    let _connection = at_work(&mut pool, 1_000);
+    let Facts { task, votes, block } = contributed(&pool, ContributionStatus::Proved);
+    let task = ChainTask { status: TaskStatus::Completed, consensus: votes[0].hash, ..task };
+    let steps = pool.absorb(TASK, Facts { task, votes, block });
+    assert_eq!(steps, [Step::End(WORKER, Completed, None)]);
+    pool.record(TASK, WORKER, Completed, None, pool.now());
+    assert_eq!(life(&pool), [Created, Computing, Contributing, Contributed, Revealed, Completed]);
+}
+
+#[test]
 fn ether_that_is_short_for_the_reveal_is_shown_until_it_is_there() {
     let mut pool = pool(&Clock::virtual_at(1_000));
     let _connection = at_work(&mut pool, 1_000);
