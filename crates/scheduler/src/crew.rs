@@ -229,7 +229,7 @@ impl Crew {
     }
 
     fn admit(&mut self, worker: Address, applicant: Applicant, mut welcome: Welcome, now: u64) -> Admission {
-        let Applicant { name, mut capabilities, version, resume, connection, last_alive } = applicant;
+        let Applicant { name, mut capabilities, version, resume, draining, connection, last_alive } = applicant;
         capabilities.slots = capabilities.slots.min(MAX_SLOTS);
         let left = match self.workers.get_mut(&worker).map(|w| &mut w.place) {
             Some(Place::Away { session }) => session.take(),
@@ -253,7 +253,7 @@ impl Crew {
             (w.name, w.capabilities, w.last_alive) = (name, capabilities, now);
             w.place = Place::Here { connection, session: id, outbox, last_alive };
             if !welcome.resumed {
-                (w.draining, w.turn) = (false, turn);
+                (w.draining, w.turn) = (draining, turn);
             }
         });
         Admission::In { welcome, session, missed, inbox }
@@ -414,10 +414,10 @@ impl Crew {
         self.workers.get(&worker).map(|w| w.name.clone()).unwrap_or_default()
     }
 
-    /// Workers with work of whom nothing was heard for too long, and since when. Their sessions are over.
-    pub(crate) fn lost(&mut self, now: u64) -> Vec<(Address, u64)> {
-        let lost = |w: &Worker| w.load > 0 && now >= w.last_alive() + LOST_SECONDS;
-        let lost: Vec<_> = self.workers.iter().filter(|(_, w)| lost(w)).map(|(a, w)| (*a, w.last_alive())).collect();
+    /// Workers of whom nothing was heard for too long and who are missed, and since when. Their sessions are over.
+    pub(crate) fn lost(&mut self, now: u64, missed: impl Fn(Address) -> bool) -> Vec<(Address, u64)> {
+        let lost = |(a, w): &(&Address, &Worker)| now >= w.last_alive() + LOST_SECONDS && missed(**a);
+        let lost: Vec<_> = self.workers.iter().filter(lost).map(|(a, w)| (*a, w.last_alive())).collect();
         lost.iter().for_each(|(worker, _)| self.change(*worker, |w| w.place = Place::Away { session: None }));
         lost
     }

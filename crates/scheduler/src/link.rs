@@ -5,10 +5,12 @@ mod bucket;
 mod websocket;
 
 use crate::crew::Admission;
-use bourse_chain::{PrivateKeySigner, keys};
+use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync, keys};
 use bourse_protocol::{
     Address, B256,
-    link::{self, Assignment, Capabilities, Frame, Greeting, Heard, Login, Resume, Session, ToScheduler, ToWorker},
+    link::{
+        self, Assignment, Capabilities, Frame, Greeting, Heard, Knock, Login, Resume, Session, ToScheduler, ToWorker,
+    },
     signature,
 };
 use bourse_service::{
@@ -27,7 +29,7 @@ use std::{
 };
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::debug;
 pub(crate) use websocket::upgrade;
@@ -64,6 +66,8 @@ pub(crate) struct Applicant {
     pub(crate) capabilities: Capabilities,
     pub(crate) version: u32,
     pub(crate) resume: Option<Resume>,
+    /// It takes no more work.
+    pub(crate) draining: bool,
     /// The connection's number, and the session's name if it starts one.
     pub(crate) connection: u64,
     /// Seconds since the epoch of the last sign of life on this connection.
@@ -84,7 +88,7 @@ struct Inner {
     hub: Address,
     chain_id: u64,
     clock: Clock,
-    /// The pool owner's, which lets workers contribute.
+    /// The pool owner's, which lets workers contribute and tells the pool's scheduler from others.
     key: PrivateKeySigner,
     events: mpsc::Sender<Event>,
     /// Nonces derive from it and from the number of the connection: nobody else can foretell them.
@@ -127,13 +131,13 @@ impl Door {
     }
 
     /// Serves one connection to its end.
-    pub async fn serve(&self, mut wire: impl Wire) {
+    pub async fn serve(&self, mut wire: impl Wire, knock: Knock) {
         let Ok(permit) = self.inner.logins.try_acquire() else {
             let reason = "many workers log in just now: come again in a moment".into();
             let _ = say(&mut wire, &Greeting::Busy { reason, retry_seconds: BUSY }).await;
             return;
         };
-        match self.log_in(&mut wire).await {
+        match self.log_in(&mut wire, knock).await {
             Ok((worker, applicant)) => {
                 drop(permit);
                 self.admit(wire, worker, applicant).await;
@@ -144,12 +148,16 @@ impl Door {
     }
 
     /// Challenges and checks.
-    async fn log_in(&self, wire: &mut impl Wire) -> Result<(Address, Applicant), End> {
+    async fn log_in(&self, wire: &mut impl Wire, knock: Knock) -> Result<(Address, Applicant), End> {
         let Inner { workerpool, hub, chain_id, .. } = *self.inner;
         let connection = self.inner.connections.fetch_add(1, Ordering::Relaxed);
         let nonce = self.nonce(connection);
         let (oldest_version, version) = (link::OLDEST_VERSION, link::VERSION);
-        say(wire, &Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id }).await?;
+        let text = link::challenge_message(chain_id, hub, workerpool, nonce, knock);
+        let signature = self.inner.key.sign_message_sync(text.as_bytes()).expect("a local key signs every message");
+        let signature = signature.as_bytes().into();
+        say(wire, &Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id, signature })
+            .await?;
         let login: Login = match timeout(STEP, hear(wire)).await.map_err(|_| End::Gone)?? {
             Ok(login) => login,
             Err(error) => return Err(refusal(format!("not understood: {error}: log in first"))),
@@ -169,6 +177,7 @@ impl Door {
             capabilities: login.capabilities,
             version: login.version,
             resume: login.resume,
+            draining: login.draining,
             connection: self.session(connection),
             last_alive: Arc::new(AtomicU64::new(self.inner.clock.seconds())),
         };
@@ -256,7 +265,9 @@ impl<W: Wire> Talk<'_, W> {
 
     /// Until the connection ends. Says whether the session can go on over another one.
     async fn run(&mut self, inbox: &mut mpsc::Receiver<ToWorker>) -> bool {
-        let mut bucket = Bucket::full(self.door.inner.clock.millis());
+        // Not by the clock on the wall, which may be set back: the worker would wait until it is there again.
+        let (mut bucket, began) = (Bucket::full(0), Instant::now());
+        let millis = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         loop {
             tokio::select! {
                 biased;
@@ -274,7 +285,7 @@ impl<W: Wire> Talk<'_, W> {
                 received = timeout(SILENCE, self.wire.receive()) => {
                     let Ok(Ok(text)) = received else { return true };
                     // Who talks too fast is listened to more slowly; the network holds it back.
-                    while !bucket.take(self.door.inner.clock.millis()) {
+                    while !bucket.take(millis()) {
                         sleep(Bucket::REFILL).await;
                     }
                     match self.take(text).await {
@@ -362,6 +373,111 @@ pub(crate) fn secret() -> B256 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bourse_chain::keys::test_key;
+    use bourse_protocol::{ids::TaskId, link::Welcome, replicate::Status};
+    use tokio::task::JoinSet;
+
+    const HUB: Address = Address::repeat_byte(1);
+    const POOL: Address = Address::repeat_byte(2);
+
+    /// One end of a connection within the test.
+    struct Pipe {
+        out: mpsc::UnboundedSender<String>,
+        into: mpsc::UnboundedReceiver<String>,
+    }
+
+    impl Wire for Pipe {
+        async fn send(&mut self, text: String) -> Result<(), Broken> {
+            self.out.send(text).map_err(|_| Broken::Closed)
+        }
+
+        async fn receive(&mut self) -> Result<Option<String>, Broken> {
+            self.into.recv().await.map(Some).ok_or(Broken::Closed)
+        }
+    }
+
+    /// A worker before a door, whose clock stands still, and what arrives behind it.
+    struct Rig {
+        wire: Pipe,
+        events: mpsc::Receiver<Event>,
+        _serving: JoinSet<()>,
+    }
+
+    impl Rig {
+        fn open() -> Self {
+            let ((out, their_into), (their_out, into)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+            let (sender, events) = mpsc::channel(1);
+            let door = Door::new((POOL, HUB, 1), Clock::virtual_at(1_000), test_key(1), secret(), sender);
+            let mut serving = JoinSet::new();
+            let theirs = Pipe { out: their_out, into: their_into };
+            serving.spawn(async move { door.serve(theirs, Knock::default()).await });
+            Self { wire: Pipe { out, into }, events, _serving: serving }
+        }
+
+        /// Answers the challenge, in this vocabulary.
+        async fn logs_in(&mut self, version: u32) {
+            let Greeting::Challenge { nonce, .. } = hear(&mut self.wire).await.unwrap().unwrap() else {
+                panic!("no challenge")
+            };
+            let key = test_key(3);
+            let text = link::login_message(1, HUB, POOL, nonce, key.address());
+            let signature = key.sign_message_sync(text.as_bytes()).unwrap().as_bytes().to_vec().into();
+            let (name, capabilities) = ("w".into(), Capabilities::default());
+            let login =
+                Login { version, address: key.address(), name, signature, capabilities, resume: None, draining: false };
+            say(&mut self.wire, &login).await.unwrap();
+        }
+
+        /// Lets the worker in. Whoever drops the inbox ends the connection.
+        async fn is_admitted(&mut self) -> mpsc::Sender<ToWorker> {
+            let Some(Event::Joined { answer, .. }) = self.events.recv().await else { panic!("nobody came") };
+            let (outbox, inbox) = mpsc::channel(1);
+            let welcome = Welcome {
+                version: link::VERSION,
+                session: 1,
+                resumed: false,
+                received: 0,
+                reconnect: Default::default(),
+                gateway_url: String::new(),
+                upload_url: String::new(),
+                upload_token: String::new(),
+            };
+            answer.send(Admission::In { welcome, session: Session::default(), missed: vec![], inbox }).unwrap();
+            outbox
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_of_another_vocabulary_is_refused_and_the_reason_says_which() {
+        for version in [link::OLDEST_VERSION - 1, link::VERSION + 1] {
+            let mut rig = Rig::open();
+            rig.logs_in(version).await;
+            let Greeting::Refused { reason, .. } = hear(&mut rig.wire).await.unwrap().unwrap() else {
+                panic!("let in")
+            };
+            let (oldest, newest) = (link::OLDEST_VERSION, link::VERSION);
+            let spoken = format!("this pool speaks versions {oldest} to {newest} and the worker {version}");
+            assert!(reason.starts_with(&spoken), "{reason}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_does_not_go_on_freezes_no_worker() {
+        let mut rig = Rig::open();
+        rig.logs_in(link::VERSION).await;
+        let _outbox = rig.is_admitted().await;
+        let mut session = Session::<ToScheduler>::default();
+        for n in 0..2_000u64 {
+            let task = TaskId(B256::from(bourse_protocol::U256::from(n)));
+            let frame = session.say(ToScheduler::Report { task, status: Status::Running, cause: None }).unwrap();
+            say(&mut rig.wire, &frame).await.unwrap();
+            let Some(Event::Said { message, .. }) = rig.events.recv().await else { panic!("it left") };
+            assert_eq!(Some(message), frame.message);
+            while let Ok(text) = rig.wire.into.try_recv() {
+                session.hear::<ToWorker>(parse(Some(&text)).unwrap_or(Frame { sent: 0, ack: 0, message: None }));
+            }
+        }
+    }
 
     #[test]
     fn names_are_made_safe() {

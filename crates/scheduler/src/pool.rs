@@ -86,6 +86,8 @@ struct Replicate {
     worker: Address,
     weight: U256,
     history: Vec<StatusChange>,
+    /// It counts as work of its worker.
+    busy: bool,
 }
 
 /// What the chain says of a task at one moment.
@@ -111,6 +113,12 @@ pub(crate) enum Heard {
 }
 
 impl Replicate {
+    fn new(worker: Address, weight: U256, history: Vec<StatusChange>) -> Self {
+        let mut new = Self { worker, weight, history, busy: false };
+        new.busy = new.is_pending();
+        new
+    }
+
     fn status(&self) -> Status {
         current(&self.history)
     }
@@ -119,14 +127,57 @@ impl Replicate {
         self.history.last().map_or(0, |c| c.date)
     }
 
+    /// Whether it has come to a status since it was assigned last.
+    fn has(&self, status: Status) -> bool {
+        self.history.iter().rev().map(|c| c.status).take_while(|s| *s != Status::Created).any(|s| s == status)
+    }
+
+    /// Whether its contribution was seen. It counts, whatever becomes of the worker.
+    fn has_voted(&self) -> bool {
+        self.has(Status::Contributed)
+    }
+
+    /// Whether a contribution is still expected of it.
+    fn is_pending(&self) -> bool {
+        self.status().may_still_contribute() && !self.has_voted()
+    }
+
+    /// Whether its worker is missed when it falls silent: until the end, and once.
+    fn is_counted_on(&self) -> bool {
+        let status = self.status();
+        !status.is_final() && status != Status::WorkerLost && (self.is_pending() || self.has_voted())
+    }
+
     /// Whether people know already of its vote on chain: it lacks ether for the reveal, or the vote is not its own and
     /// another process of the wallet must reveal it.
     fn shows_its_vote(&self) -> bool {
-        let attempt = self.history.iter().rev().take_while(|c| c.status != Status::Created);
         match self.status() {
-            Status::OutOfGas => attempt.map(|c| c.status).any(|s| matches!(s, Status::Contributed | Status::Revealing)),
+            Status::OutOfGas => self.has(Status::Contributed) || self.has(Status::Revealing),
             status => status == Status::CantContributeSinceContributionAlreadySet,
         }
+    }
+
+    /// What its vote on chain shows beyond what is known of it, in this order.
+    fn reached(&self, vote: ContributionStatus, here: bool) -> Vec<Status> {
+        let known = self.status();
+        let (last, news) = match vote {
+            ContributionStatus::Contributed => {
+                (Status::Contributed, before_contributed(known) && !self.shows_its_vote())
+            }
+            ContributionStatus::Proved if self.has(Status::ResultUploaded) => {
+                (Status::ResultUploaded, before_revealed(known))
+            }
+            ContributionStatus::Proved => (Status::Revealed, before_revealed(known)),
+            ContributionStatus::Unset | ContributionStatus::Rejected => return vec![],
+        };
+        // One that is lost stays so until it is back, unless its vote has gone on.
+        if !news || (known == Status::WorkerLost && !here && self.has(last)) {
+            return vec![];
+        }
+        // A task may be contributed to and ended in one transaction.
+        let passed = [Status::Contributing, Status::Contributed].into_iter();
+        let passed = passed.filter(|status| last == Status::Revealed && !self.has_voted() && !self.has(*status));
+        passed.chain([last]).collect()
     }
 
     /// When it was assigned last: a replicate that failed without a contribution may be assigned again.
@@ -236,7 +287,7 @@ impl Pool {
             digest: ResultDigest::default(),
             results: Default::default(),
         };
-        let replicate = |(worker, history)| Replicate { worker, weight: self.crew.weight(worker), history };
+        let replicate = |(worker, history)| Replicate::new(worker, self.crew.weight(worker), history);
         let entry = Entry {
             deal: task.deal,
             index: task.index,
@@ -253,7 +304,7 @@ impl Pool {
         for replicate in &entry.replicates {
             self.parts.entry(replicate.worker).or_default().insert(task.task);
             self.crew.remember(replicate.worker, here);
-            if replicate.status().may_still_contribute() {
+            if replicate.busy {
                 self.crew.load(replicate.worker, true);
                 self.waiting.running(entry.deal.requester, true);
             }
@@ -382,15 +433,9 @@ impl Pool {
                 // How the task went for it stands there already: the vote is older.
                 continue;
             }
-            let (known, shown) = (replicate.map(Replicate::status), replicate.is_some_and(Replicate::shows_its_vote));
-            let reached = match vote.status {
-                ContributionStatus::Contributed if known.is_none_or(before_contributed) && !shown => {
-                    Status::Contributed
-                }
-                ContributionStatus::Proved if known.is_none_or(before_revealed) => Status::Revealed,
-                _ => continue,
-            };
-            missed.push((vote.worker, reached));
+            let unknown = Replicate::new(vote.worker, vote.weight, vec![]);
+            let reached = replicate.unwrap_or(&unknown).reached(vote.status, self.crew.is_here(vote.worker));
+            missed.extend(reached.into_iter().map(|status| (vote.worker, status)));
         }
         missed.into_iter().for_each(|(worker, status)| self.record(id, worker, status, None, now));
     }
@@ -402,7 +447,7 @@ impl Pool {
         for r in &entry.replicates {
             let status = r.status();
             let uploading = matches!(status, Status::ResultUploadRequested | Status::ResultUploading);
-            if status.may_still_contribute() && now >= r.began().saturating_add(entry.period) {
+            if r.is_pending() && now >= r.began().saturating_add(entry.period) {
                 let cause = Cause::new(CauseCode::WorkerLost, format!("no contribution within {} s", entry.period));
                 expired.push((r.worker, Status::WorkerLost, cause));
             } else if uploading && now >= r.since() + UPLOAD_LEASE {
@@ -423,27 +468,30 @@ impl Pool {
         }
         let change = StatusChange { date: now, status, cause };
         self.store.status(id, worker, change.clone());
-        let mut before = false;
-        match known {
+        let (mut before, mut voted) = (false, false);
+        let after = match known {
             Some(replicate) => {
-                before = replicate.status().may_still_contribute();
+                (before, voted) = (replicate.busy, replicate.has_voted());
                 replicate.history.push(change);
                 if status == Status::Contributed && before {
                     self.runs.finished(entry.deal.app.pointer, now.saturating_sub(replicate.began()));
                 }
+                replicate.busy = replicate.is_pending();
+                replicate.busy
             }
             None => {
-                let weight = self.crew.weight(worker);
-                entry.replicates.push(Replicate { worker, weight, history: vec![change] });
+                let replicate = Replicate::new(worker, self.crew.weight(worker), vec![change]);
+                let busy = replicate.busy;
+                entry.replicates.push(replicate);
                 self.parts.entry(worker).or_default().insert(id);
+                busy
             }
-        }
-        let after = status.may_still_contribute();
+        };
         if before != after && !(before && planted(Defect::SlotKept)) {
             self.waiting.running(entry.deal.requester, after);
             self.crew.load(worker, after);
         }
-        match judgement(status) {
+        match judgement(status, voted) {
             Some(true) => self.crew.praise(worker),
             Some(false) => self.crew.blame(worker, now),
             None => {}
@@ -530,7 +578,7 @@ impl Pool {
     pub(crate) fn assigned(&self, worker: Address) -> Vec<TaskId> {
         let theirs = |id: &TaskId| {
             let entry = self.tasks.get(id);
-            entry.is_some_and(|e| e.replicates.iter().any(|r| r.worker == worker && r.status().may_still_contribute()))
+            entry.is_some_and(|e| e.replicates.iter().any(|r| r.worker == worker && r.is_pending()))
         };
         self.part_of(worker).into_iter().filter(theirs).collect()
     }
@@ -595,6 +643,8 @@ impl Pool {
         match status {
             Contributed | Revealed | Completed | WorkerLost | ResultUploaded | Created | ResultUploadRequested => false,
             CantContributeSinceContributionAlreadySet => known.is_some_and(|s| !s.is_final() && before_revealed(s)),
+            // Whoever has voted goes on where it was, too.
+            Recovering => known.is_some_and(|s| !s.is_final()),
             OutOfGas if on_chain => known.is_some_and(|s| matches!(s, Contributed | Revealing)),
             _ if on_chain => !before_contributed(status) && known.is_none_or(|s| !s.is_final()),
             _ => known.is_some_and(|s| !s.is_final()),
@@ -630,7 +680,7 @@ impl Pool {
 
     fn abort_all(&mut self, task: TaskId) {
         let Some(entry) = self.tasks.get(&task) else { return };
-        let at_work = entry.replicates.iter().filter(|r| r.status().may_still_contribute()).map(|r| r.worker);
+        let at_work = entry.replicates.iter().filter(|r| r.is_pending()).map(|r| r.worker);
         for worker in at_work.collect::<Vec<_>>() {
             let cause = Cause::new(CauseCode::TaskNotActive, "its deal is not part of the chain any more");
             self.tell(worker, ToWorker::Abort { task, cause });
@@ -654,7 +704,7 @@ impl Pool {
             if tasks.is_empty() {
                 self.parts.remove(&replicate.worker);
             }
-            if replicate.status().may_still_contribute() {
+            if replicate.busy {
                 self.crew.load(replicate.worker, false);
                 self.waiting.running(entry.deal.requester, false);
             }
@@ -662,15 +712,17 @@ impl Pool {
         true
     }
 
-    /// Marks what is assigned to workers of whom nothing was heard for too long. Returns the tasks concerned.
+    /// Marks what is expected of workers of whom nothing was heard for too long. Returns the tasks concerned.
     pub(crate) fn give_up_lost(&mut self) -> Vec<TaskId> {
         if planted(Defect::SilentKept) {
             return vec![];
         }
         let (now, here) = (self.now(), self.here());
         let mut touched = Vec::new();
-        for (worker, last) in self.crew.lost(here) {
-            for task in self.assigned(worker) {
+        let (tasks, parts) = (&self.tasks, &self.parts);
+        let lost = self.crew.lost(here, |worker| !counted_on(tasks, parts, worker).is_empty());
+        for (worker, last) in lost {
+            for task in counted_on(&self.tasks, &self.parts, worker) {
                 let evidence = format!("nothing heard for {} s", here.saturating_sub(last));
                 self.record(task, worker, Status::WorkerLost, Some(Cause::new(CauseCode::WorkerLost, evidence)), now);
                 touched.push(task);
@@ -693,23 +745,37 @@ fn lessons(task: &Remembered) -> Vec<Lesson> {
     let app = task.deal.app.pointer;
     let mut lessons = Vec::new();
     for (worker, history) in &task.replicates {
-        let mut began = None;
+        let (mut began, mut voted) = (None, false);
         for change in history {
-            match change.status {
-                Status::Created => began = Some(change.date),
-                status => {
-                    let ended = began.take_if(|_| !status.may_still_contribute());
-                    let ran = ended.filter(|_| status == Status::Contributed);
-                    let ran = ran.map(|began| (app, change.date.saturating_sub(began)));
-                    let did_well = judgement(status);
-                    if ran.is_some() || did_well.is_some() {
-                        lessons.push(Lesson { date: change.date, worker: *worker, ran, did_well });
-                    }
-                }
+            let status = change.status;
+            if status == Status::Created {
+                (began, voted) = (Some(change.date), false);
+                continue;
             }
+            let ended = began.take_if(|_| !status.may_still_contribute());
+            let ran = ended.filter(|_| status == Status::Contributed);
+            let ran = ran.map(|began| (app, change.date.saturating_sub(began)));
+            let did_well = judgement(status, voted);
+            if ran.is_some() || did_well.is_some() {
+                lessons.push(Lesson { date: change.date, worker: *worker, ran, did_well });
+            }
+            voted |= status == Status::Contributed;
         }
     }
     lessons
+}
+
+/// Tasks that have not ended in which a worker would be missed.
+fn counted_on(
+    tasks: &BTreeMap<TaskId, Entry>,
+    parts: &BTreeMap<Address, BTreeSet<TaskId>>,
+    worker: Address,
+) -> Vec<TaskId> {
+    let missed = |id: &TaskId| {
+        let open = tasks.get(id).filter(|entry| entry.ended.is_none());
+        open.is_some_and(|e| e.replicates.iter().any(|r| r.worker == worker && r.is_counted_on()))
+    };
+    parts.get(&worker).into_iter().flatten().copied().filter(missed).collect()
 }
 
 fn look<'a>(entry: &'a Entry, now: u64, parts: &'a [Part]) -> View<'a> {
@@ -730,10 +796,12 @@ fn may_try_again(status: Status) -> bool {
         )
 }
 
-/// Whether a status speaks for its worker or against it; most say nothing.
-fn judgement(status: Status) -> Option<bool> {
+/// Whether a status speaks for its worker or against it; most say nothing. Once it has `voted`, that was praised, and what
+/// comes of it is judged at its end.
+fn judgement(status: Status, voted: bool) -> Option<bool> {
     use Status::*;
     match status {
+        Contributed | WorkerLost if voted => None,
         Contributed | Completed => Some(true),
         AppDownloadFailed
         | DataDownloadFailed

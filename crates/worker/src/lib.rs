@@ -15,6 +15,7 @@ mod fetch;
 mod folder;
 mod link;
 mod machine;
+mod owner;
 mod replicate;
 mod service;
 mod store;
@@ -146,6 +147,14 @@ pub enum Error {
     Clock {
         /// Seconds.
         behind: u64,
+    },
+    /// The clock is wrong the other way.
+    #[error(
+        "the clock of this machine is {ahead} s ahead of blocks that are being made now: set it, as with NTP, or use a node that does not lag; deadlines are the chain's"
+    )]
+    ClockAhead {
+        /// Seconds.
+        ahead: u64,
     },
     /// The worker's folder cannot be used.
     #[error("cannot use the worker's folder {path}")]

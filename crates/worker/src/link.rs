@@ -9,20 +9,27 @@ mod websocket;
 use crate::{
     Error,
     context::{Board, Services},
+    owner::Owner,
     store::Store,
 };
 use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync};
 use bourse_protocol::{
-    Address, B256,
+    Address, B256, Bytes,
     ids::TaskId,
     link::{
-        self, Backoff, Capabilities, Frame, Greeting, Heard, Login, Resume, Session, ToScheduler, ToWorker, Welcome,
+        self, Backoff, Capabilities, Frame, Greeting, Heard, Knock, Login, Resume, Session, ToScheduler, ToWorker,
+        Welcome,
     },
     replicate::Status,
 };
 use bourse_service::wire::{Broken, Wire};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, interval, sleep, timeout},
@@ -36,6 +43,11 @@ const STEP: Duration = Duration::from_secs(10);
 const MAX_NONSENSE: u32 = 16;
 /// Ended replicates that are said again when a session begins.
 const ENDED_AGAIN: u32 = 64;
+/// Messages that may be on their way without an acknowledgement: far below what ends a session, far above what the scheduler
+/// acknowledges at once. The others wait.
+const ON_THE_WAY: usize = link::MAX_UNACKNOWLEDGED / 4;
+/// When so many wait the scheduler acknowledges nothing: its session is over. All open replicates said again are less.
+const MAX_WAITING: usize = 4_096;
 /// No scheduler makes a worker wait longer, in seconds.
 const LONGEST_WAIT: u64 = 600;
 
@@ -44,8 +56,8 @@ pub trait Dial: Send + 'static {
     /// A connection.
     type Wire: Wire;
 
-    /// Connects.
-    fn dial(&mut self) -> impl Future<Output = Result<Self::Wire, Broken>> + Send;
+    /// Connects, with what the scheduler is told on the way.
+    fn dial(&mut self, knock: Knock) -> impl Future<Output = Result<Self::Wire, Broken>> + Send;
 }
 
 /// Who logs in, and where.
@@ -75,9 +87,10 @@ pub struct NotLoggedIn {
     pub retry_seconds: u64,
 }
 
-/// Connects and logs in, to a new session: the beginning of a link with no worker behind it, such as those of a bench.
+/// Connects and logs in, to a new session: the beginning of a link with no worker behind it, such as those of a bench. With
+/// no chain behind it either, whoever answers is taken for the pool's scheduler.
 pub async fn log_in<D: Dial>(network: &mut D, identity: &Identity) -> Result<(D::Wire, Welcome), NotLoggedIn> {
-    Box::pin(open(network, identity, None)).await.map_err(|lost| {
+    Box::pin(open(network, identity, None, None, false)).await.map_err(|lost| {
         let source = std::error::Error::source(&lost).map(|source| format!(": {source}")).unwrap_or_default();
         NotLoggedIn { reason: format!("{lost}{source}"), retry_seconds: lost.retry_seconds() }
     })
@@ -86,6 +99,8 @@ pub async fn log_in<D: Dial>(network: &mut D, identity: &Identity) -> Result<(D:
 /// The loop that keeps the worker connected.
 pub(crate) struct Link {
     identity: Identity,
+    /// Who signs what the pool's scheduler says of itself.
+    owner: Owner,
     store: Store,
     /// Reports to deliver.
     reports: mpsc::Receiver<ToScheduler>,
@@ -93,10 +108,14 @@ pub(crate) struct Link {
     inbox: mpsc::Sender<ToWorker>,
     /// What the latest login brought.
     services: Arc<Board>,
-    /// Replicates of an earlier life, until the scheduler has heard that they go on.
+    /// Replicates of an earlier life, until the scheduler is told that they go on.
     recovering: BTreeSet<TaskId>,
     /// The session and its name, from the first login to the moment when either side forgets it.
     session: Option<(u64, Session<ToScheduler>)>,
+    /// What the session still has to say, in this order.
+    waiting: VecDeque<ToScheduler>,
+    /// The worker takes no more work.
+    draining: bool,
     reconnect: Backoff,
 }
 
@@ -117,6 +136,12 @@ enum Lost {
     Refused { reason: String, retry_seconds: u64 },
     #[error("this is not the scheduler of pool {expected}: {found}; check the scheduler's URL and the pool's address")]
     Stranger { expected: Address, found: String },
+    #[error(
+        "what answers is not signed by {owner}, who owns pool {workerpool}, and so is not its scheduler: check the scheduler's URL with the pool's operator"
+    )]
+    Impostor { workerpool: Address, owner: Address },
+    #[error("cannot read who owns the pool")]
+    Chain(#[from] bourse_chain::Error),
     #[error("the scheduler sends what makes no sense")]
     Nonsense,
     #[error("the scheduler sends faster than a worker can act")]
@@ -137,6 +162,8 @@ impl Lost {
             | Self::Broken(_)
             | Self::Gap
             | Self::Stranger { .. }
+            | Self::Impostor { .. }
+            | Self::Chain(_)
             | Self::Nonsense
             | Self::Flood
             | Self::Deaf
@@ -147,7 +174,14 @@ impl Lost {
     /// Whether the session can go on over another connection.
     fn keeps_session(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Silent | Self::Broken(_) | Self::Gap | Self::Busy { .. } => true,
+            // What an impostor does is nothing that the pool's scheduler did.
+            Self::Connect(_)
+            | Self::Silent
+            | Self::Broken(_)
+            | Self::Gap
+            | Self::Busy { .. }
+            | Self::Impostor { .. }
+            | Self::Chain(_) => true,
             Self::Refused { .. }
             | Self::Stranger { .. }
             | Self::Nonsense
@@ -160,15 +194,15 @@ impl Lost {
 
 impl Link {
     pub(crate) fn new(
-        identity: Identity,
+        (identity, owner): (Identity, Owner),
         store: Store,
         reports: mpsc::Receiver<ToScheduler>,
         inbox: mpsc::Sender<ToWorker>,
         services: Arc<Board>,
         recovering: BTreeSet<TaskId>,
     ) -> Self {
-        let (session, reconnect) = (None, Backoff::default());
-        Self { identity, store, reports, inbox, services, recovering, session, reconnect }
+        let (session, waiting, draining, reconnect) = (None, VecDeque::new(), false, Backoff::default());
+        Self { identity, owner, store, reports, inbox, services, recovering, session, waiting, draining, reconnect }
     }
 
     /// Runs until `shutdown`; an error of the journal ends it earlier.
@@ -185,7 +219,7 @@ impl Link {
                 return Err(error.into());
             }
             if !lost.keeps_session() {
-                self.session = None;
+                self.forget_session();
             }
             attempt = if linked { 0 } else { attempt + 1 };
             let wait = self.pause(attempt, lost.retry_seconds());
@@ -208,7 +242,7 @@ impl Link {
         Duration::from_millis(asked.max(self.reconnect.pause_millis(attempt, wallet)))
     }
 
-    /// While nobody listens, reports wait in the session; without one they fall away: the next login says what holds then.
+    /// While nobody listens, reports wait for the session to go on.
     async fn keep_reports_for(&mut self, wait: Duration) {
         let wait = sleep(wait);
         tokio::pin!(wait);
@@ -216,37 +250,50 @@ impl Link {
             tokio::select! {
                 biased;
                 () = &mut wait => return,
-                Some(report) = self.reports.recv() => self.keep(report),
+                Some(report) = self.reports.recv() => {
+                    if self.keep(report).is_err() {
+                        self.forget_session();
+                    }
+                }
             }
         }
     }
 
-    fn keep(&mut self, report: ToScheduler) {
-        if let Some((_, session)) = &mut self.session
-            && session.say(report).is_err()
-        {
-            self.session = None;
+    /// Puts a report where the session says it. Without one it falls away: the next login says what holds then.
+    fn keep(&mut self, report: ToScheduler) -> Result<(), Lost> {
+        self.draining |= report == ToScheduler::Draining;
+        match self.session {
+            None => Ok(()),
+            Some(_) if self.waiting.len() >= MAX_WAITING => Err(Lost::Deaf),
+            Some(_) => {
+                self.waiting.push_back(report);
+                Ok(())
+            }
         }
+    }
+
+    fn forget_session(&mut self) {
+        self.session = None;
+        self.waiting.clear();
     }
 
     /// One connection from start to end. Replicates that report meanwhile are not held up by a slow login.
     async fn connection(&mut self, network: &mut impl Dial, linked: &mut bool) -> Result<(), Lost> {
         let resume = self.session.as_ref().map(|(session, s)| Resume { session: *session, received: s.received() });
-        let (mut wire, welcome) = {
-            let opening = open(network, &self.identity, resume);
+        let (opened, meanwhile) = {
+            let (opening, mut meanwhile) =
+                (open(network, &self.identity, Some(&mut self.owner), resume, self.draining), vec![]);
             tokio::pin!(opening);
             loop {
                 tokio::select! {
                     biased;
-                    opened = &mut opening => break opened?,
-                    Some(report) = self.reports.recv() => {
-                        if let Some((_, session)) = &mut self.session && session.say(report).is_err() {
-                            return Err(Lost::Deaf);
-                        }
-                    }
+                    opened = &mut opening => break (opened, meanwhile),
+                    Some(report) = self.reports.recv() => meanwhile.push(report),
                 }
             }
         };
+        meanwhile.into_iter().try_for_each(|report| self.keep(report))?;
+        let (mut wire, welcome) = opened?;
         *linked = true;
         self.reconnect = sane(welcome.reconnect);
         let services = Services {
@@ -259,7 +306,7 @@ impl Link {
         tracing::info!(worker = %self.identity.key.address(), resumed, "linked to the scheduler");
         match resumed {
             true => self.say_missed(&mut wire, welcome.received).await?,
-            false => self.begin(&mut wire, welcome.session).await?,
+            false => self.begin(welcome.session)?,
         }
         self.talk(&mut wire).await
     }
@@ -272,21 +319,41 @@ impl Link {
         Ok(())
     }
 
-    /// A new session: where every replicate stands.
-    async fn begin(&mut self, wire: &mut impl Wire, name: u64) -> Result<(), Lost> {
+    /// A new session: where every replicate stands is to be said.
+    fn begin(&mut self, name: u64) -> Result<(), Lost> {
+        // What they say of replicates is in the journal.
+        while let Ok(report) = self.reports.try_recv() {
+            self.draining |= report == ToScheduler::Draining;
+        }
+        self.forget_session();
         self.session = Some((name, Session::default()));
-        while self.reports.try_recv().is_ok() {}
-        for record in self.store.ended(ENDED_AGAIN)?.into_iter().chain(self.store.open()?) {
+        // It may have begun after the login.
+        self.waiting.extend(self.draining.then_some(ToScheduler::Draining));
+        let records: Vec<_> = self.store.ended(ENDED_AGAIN)?.into_iter().chain(self.store.open()?).collect();
+        self.recovering.retain(|task| records.iter().any(|record| record.task() == *task));
+        for record in records {
             let task = record.task();
             if self.recovering.contains(&task) {
-                self.say(wire, ToScheduler::Report { task, status: Status::Recovering, cause: None }).await?;
+                self.waiting.push_back(ToScheduler::Report { task, status: Status::Recovering, cause: None });
             }
-            self.say(wire, ToScheduler::Report { task, status: record.status, cause: record.cause }).await?;
-            if let Some(link) = record.link {
-                self.say(wire, ToScheduler::Uploaded { task, link }).await?;
-            }
+            self.waiting.push_back(ToScheduler::Report { task, status: record.status, cause: record.cause });
+            self.waiting.extend(record.link.map(|link| ToScheduler::Uploaded { task, link }));
         }
-        self.recovering.clear();
+        Ok(())
+    }
+
+    /// Says what waits, as far as the scheduler has acknowledged what was said before.
+    async fn say_waiting(&mut self, wire: &mut impl Wire) -> Result<(), Lost> {
+        while let Some((_, session)) = &mut self.session
+            && session.waiting() < ON_THE_WAY
+            && let Some(message) = self.waiting.pop_front()
+        {
+            if let ToScheduler::Report { task, status: Status::Recovering, .. } = &message {
+                self.recovering.remove(task);
+            }
+            let frame = session.say(message).map_err(|_| Lost::Deaf)?;
+            send(wire, &frame).await?;
+        }
         Ok(())
     }
 
@@ -294,6 +361,7 @@ impl Link {
         let mut heartbeat = interval(Duration::from_secs(link::HEARTBEAT_SECONDS));
         let (mut heard, mut nonsense) = (Instant::now(), 0);
         loop {
+            self.say_waiting(wire).await?;
             tokio::select! {
                 biased;
                 _ = heartbeat.tick() => {
@@ -312,15 +380,9 @@ impl Link {
                         return Err(Lost::Nonsense);
                     }
                 }
-                Some(report) = self.reports.recv() => self.say(wire, report).await?,
+                Some(report) = self.reports.recv() => self.keep(report)?,
             }
         }
-    }
-
-    async fn say(&mut self, wire: &mut impl Wire, message: ToScheduler) -> Result<(), Lost> {
-        let Some((_, session)) = &mut self.session else { return Ok(()) };
-        let frame = session.say(message).map_err(|_| Lost::Deaf)?;
-        send(wire, &frame).await
     }
 
     async fn beat(&mut self, wire: &mut impl Wire) -> Result<(), Lost> {
@@ -353,14 +415,24 @@ fn sane(backoff: Backoff) -> Backoff {
     Backoff { first_millis: backoff.first_millis.clamp(50, longest_millis), longest_millis }
 }
 
-/// Connects and logs in.
+/// Connects and logs in, if it is the scheduler of the pool's owner that answers.
 async fn open<D: Dial>(
     network: &mut D,
     identity: &Identity,
+    owner: Option<&mut Owner>,
     resume: Option<Resume>,
+    draining: bool,
 ) -> Result<(D::Wire, Welcome), Lost> {
-    let mut wire = timeout(STEP, network.dial()).await.map_err(|_| Lost::Silent)?.map_err(Lost::Connect)?;
-    let (version, nonce) = challenge(identity, greeting(&mut wire).await?)?;
+    let knock = Knock { nonce: B256::from(rand::random::<[u8; 32]>()) };
+    let mut wire = timeout(STEP, network.dial(knock)).await.map_err(|_| Lost::Silent)?.map_err(Lost::Connect)?;
+    let (version, nonce, signature) = challenge(identity, greeting(&mut wire).await?)?;
+    if let Some(owner) = owner {
+        let Identity { chain_id, hub, workerpool, .. } = *identity;
+        let text = link::challenge_message(chain_id, hub, workerpool, nonce, knock);
+        if !owner.signed(&text, &signature).await? {
+            return Err(Lost::Impostor { workerpool, owner: owner.address() });
+        }
+    }
     let address = identity.key.address();
     let text = link::login_message(identity.chain_id, identity.hub, identity.workerpool, nonce, address);
     let signature = identity.key.sign_message_sync(text.as_bytes()).expect("a local key signs every message");
@@ -371,6 +443,7 @@ async fn open<D: Dial>(
         signature: signature.as_bytes().to_vec().into(),
         capabilities: identity.capabilities.clone(),
         resume,
+        draining,
     };
     send(&mut wire, &login).await?;
     match greeting(&mut wire).await? {
@@ -381,11 +454,11 @@ async fn open<D: Dial>(
     }
 }
 
-/// The vocabulary to speak and the nonce to sign, if the challenge is that of the pool this worker works for.
-fn challenge(identity: &Identity, greeting: Greeting) -> Result<(u32, B256), Lost> {
+/// The vocabulary to speak, the nonce to sign and what signs it, if the challenge is that of the pool this worker works for.
+fn challenge(identity: &Identity, greeting: Greeting) -> Result<(u32, B256, Bytes), Lost> {
     let stranger = |found: String| Lost::Stranger { expected: identity.workerpool, found };
     match greeting {
-        Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id } => {
+        Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id, signature } => {
             if (workerpool, hub, chain_id) != (identity.workerpool, identity.hub, identity.chain_id) {
                 return Err(stranger(format!("it runs pool {workerpool} of hub {hub} on chain {chain_id}")));
             }
@@ -395,7 +468,7 @@ fn challenge(identity: &Identity, greeting: Greeting) -> Result<(u32, B256), Los
                     "it speaks versions {oldest_version} to {version} and this worker {oldest} to {newest}"
                 ))
             })?;
-            Ok((common, nonce))
+            Ok((common, nonce, signature))
         }
         Greeting::Busy { reason, retry_seconds } => Err(Lost::Busy { reason: printable(&reason), retry_seconds }),
         Greeting::Refused { reason, retry_seconds } => Err(Lost::Refused { reason: printable(&reason), retry_seconds }),
@@ -425,3 +498,6 @@ fn parse<T: DeserializeOwned>(text: Option<String>) -> Option<T> {
 fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,20 +6,20 @@ use crate::{
     Error, checks,
     compute::Run,
     context::{Context, Services, Trouble},
+    owner,
     store::{Answer, Record},
     task::{self, Next, View},
     upload,
 };
 use bourse_chain::{Head, Header, SendError};
 use bourse_protocol::{
-    Address, B256, Bytes,
+    Address, Bytes,
     abi::IHub,
     deal::{ChainTask, Contribution, ContributionStatus, Deal, ResultLink, TaskStatus},
     ids::{self, TaskId},
     link::{Assignment, ToScheduler},
     money::Nrlc,
     replicate::{Cause, CauseCode, Status},
-    signature,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
@@ -84,6 +84,7 @@ enum Flow {
 #[derive(Clone)]
 struct Sight {
     now: u64,
+    block_time: u64,
     stake: Nrlc,
     task: ChainTask,
     contribution: Contribution,
@@ -128,6 +129,7 @@ impl Replicate {
             };
             self.rest(pause).await;
         }
+        self.context.purse.leave(self.task);
         Ok(self.task)
     }
 
@@ -152,6 +154,7 @@ impl Replicate {
         let sight = self.look(&terms).await?;
         let view = View {
             now: sight.now,
+            block_time: sight.block_time,
             worker: self.context.wallet,
             record: &record,
             task: &sight.task,
@@ -221,16 +224,7 @@ impl Replicate {
     /// Whether the chain would take the authorization: a wallet's signature, or what a contract wallet says.
     async fn is_authorized(&self, assignment: &Assignment, owner: Address) -> Result<bool, Trouble> {
         let message = ids::authorization(self.context.wallet, assignment.task, assignment.enclave_challenge);
-        if signature::signed_message(owner, message, &assignment.authorization) {
-            return Ok(true);
-        }
-        let hash: B256 = bourse_chain::alloy::primitives::eip191_hash_message(message);
-        let call = IHub::verifySignatureCall { account: owner, hash, signature: assignment.authorization.clone() };
-        match self.context.hub.view(&call).await {
-            Ok(valid) => Ok(valid),
-            Err(bourse_chain::Error::Reverted(_)) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        Ok(owner::stands_behind(&self.context.hub, owner, message, &assignment.authorization).await?)
     }
 
     /// Reads the chain at its newest block; what was read of that block before is still true.
@@ -238,12 +232,12 @@ impl Replicate {
         let header = self.context.hub.client.recent_header().await?;
         let head = header.head;
         // The next block is not older than the last one, whatever this machine's clock says.
-        let now = self.context.now().max(head.timestamp);
+        let (now, block_time) = (self.context.now().max(head.timestamp), head.timestamp);
         if let Some((block, sight)) = &mut self.seen
             && tells_nothing_new(&header, *block, self.task)
         {
             *block = head;
-            return Ok(Sight { now, ..sight.clone() });
+            return Ok(Sight { now, block_time, ..sight.clone() });
         }
         let hub = self.context.hub.at(head);
         let mut task = hub.task(self.task).await?;
@@ -260,13 +254,13 @@ impl Replicate {
             ContributionStatus::Unset => hub.account(self.context.wallet).await?.stake,
             _ => Nrlc::ZERO,
         };
-        let sight = Sight { now, stake, task, contribution };
+        let sight = Sight { now, block_time, stake, task, contribution };
         self.seen = Some((head, sight.clone()));
         Ok(sight)
     }
 
     async fn compute(&self, record: &Record, terms: &Terms) -> Result<Flow, Trouble> {
-        if let Err(cause) = checks::gas_for_a_task(&self.context).await? {
+        if let Err(cause) = checks::gas_for_a_task(&self.context, self.task).await? {
             return Err(Trouble::Here(Status::OutOfGas, cause));
         }
         self.say(Status::Running, None).await?;
@@ -312,11 +306,13 @@ impl Replicate {
     }
 
     async fn contribute(&mut self, record: &Record, answer: &Answer) -> Result<Flow, Trouble> {
-        // What is short was said. Until there is ether for the reveal too, nothing is tried and nothing said again.
-        if record.status == Status::OutOfGas
-            && !record.contribution_out
-            && checks::gas_for_a_task(&self.context).await?.is_err()
+        // Until there is ether for the reveals too, nothing is tried. What is short is said once.
+        if !record.contribution_out
+            && let Err(cause) = checks::gas_for_a_task(&self.context, self.task).await?
         {
+            if record.status != Status::OutOfGas {
+                self.say(Status::OutOfGas, Some(cause)).await?;
+            }
             return Ok(Flow::Pause(self.context.config.poll * 4));
         }
         if !record.contribution_out {

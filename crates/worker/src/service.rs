@@ -36,8 +36,10 @@ use tokio::{
 pub const SCHEMA: &[&str] = &[sender::SCHEMA, store::SCHEMA];
 /// A worker that has finished waits so long at most for its last reports to be delivered.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Messages that wait to be delivered or acted on.
+/// Reports that wait to be delivered.
 const QUEUE: usize = 64;
+/// Messages that wait to be acted on: a scheduler may have something to say about every open replicate at once.
+const INBOX: usize = 2 * MAX_OPEN;
 /// Replicates that are not over: a worker that contributed waits for the others without a slot, but not for thousands.
 const MAX_OPEN: usize = 256;
 
@@ -91,11 +93,11 @@ impl Service {
         let store = Store::new(journal.clone());
         store.forget_before(config.clock.seconds())?;
         let open: BTreeSet<TaskId> = store.open()?.iter().map(Record::task).collect();
-        checks::at_start(&hub, wallet, &config, !open.is_empty()).await?;
+        let owner = checks::at_start(&hub, wallet, &config, !open.is_empty()).await?;
         let machine = machine(&config, &open)?;
         let (sender, lane) = Sender::open(hub.client.clone(), key.clone(), journal, config.gas).await?;
         let (reports, outgoing) = mpsc::channel(QUEUE);
-        let (incoming, inbox) = mpsc::channel(QUEUE);
+        let (incoming, inbox) = mpsc::channel(INBOX);
         let services = Arc::new(Board::default());
         let identity = Identity {
             chain_id,
@@ -105,8 +107,9 @@ impl Service {
             key,
             capabilities: capabilities(&config, machine.app_types()),
         };
-        let link = Link::new(identity, store.clone(), outgoing, incoming, services.clone(), open);
-        let context = Context { config, hub, wallet, sender, store, machine, reports, services };
+        let link = Link::new((identity, owner), store.clone(), outgoing, incoming, services.clone(), open);
+        let purse = checks::Purse::default();
+        let context = Context { config, hub, wallet, sender, store, machine, purse, reports, services };
         Ok(Self { context: Arc::new(context), lane, link, inbox })
     }
 

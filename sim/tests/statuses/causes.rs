@@ -175,6 +175,45 @@ pub(crate) async fn a_wallet_without_ether_for_the_reveal() -> Life {
     world.after(task, &worker, Status::ResultUploaded).await
 }
 
+/// Its wallet has ether for one task and a bit, and a free slot for another.
+pub(crate) async fn ether_for_one_task_where_two_are_offered() -> Life {
+    let world = World::open().await;
+    let worker = world.worker_with_slots(WORKER, 2).await;
+    worker.machine().compute(Work::Hangs);
+    let first = world.buy(3).await;
+    world.until(first, &worker, Status::Computing).await;
+    world.market.set_ether(WORKER, world.market.ether_for_a_task(120).await).await;
+    let second = world.buy(1).await;
+    let life = world.until(second, &worker, Status::Failed).await;
+    worker.machine().compute(Work::Done);
+    world.until(first, &worker, Status::Contributed).await;
+    world.market.contribute(OTHER, first, ANSWER, OTHER).await;
+    world.after(first, &worker, Status::Revealed).await;
+    life
+}
+
+/// Its wallet has ether for one task, if it had nothing to reveal.
+pub(crate) async fn ether_that_an_earlier_reveal_needs() -> Life {
+    let (world, worker, first) = at_work(3).await;
+    worker.machine().compute(Work::Done);
+    world.until(first, &worker, Status::Contributed).await;
+    world.market.set_ether(WORKER, world.market.ether_for_a_task(105).await).await;
+    let second = world.buy(1).await;
+    let life = world.until(second, &worker, Status::Failed).await;
+    world.market.contribute(OTHER, first, ANSWER, OTHER).await;
+    world.after(first, &worker, Status::Revealed).await;
+    life
+}
+
+/// Returns what the second is told.
+pub(crate) async fn a_second_worker_of_one_wallet() -> String {
+    let (world, worker, task) = at_work(1).await;
+    let refused = world.log_in(WORKER).await.err().unwrap();
+    worker.machine().compute(Work::Done);
+    world.until(task, &worker, Status::Completed).await;
+    refused.reason
+}
+
 pub(crate) async fn time_that_is_moved() -> Life {
     let (world, worker, task) = at_work(1).await;
     world.pass(LOST_SECONDS + 10).await;
@@ -271,6 +310,14 @@ pub(crate) async fn a_worker_that_falls_silent_and_comes_back() -> Life {
     let task = world.buy(1).await;
     world.until(task, &worker, Status::Computing).await;
     worker.kill().await;
+    until_over_time(&world, &clock, task, &worker, Status::WorkerLost).await;
+    worker.start().await;
+    world.after(task, &worker, Status::Recovering).await;
+    world.until(task, &worker, Status::Computing).await
+}
+
+/// Lets the scheduler's time pass until `status` is the last of the worker's life in a task.
+async fn until_over_time(world: &World, clock: &Clock, task: TaskId, worker: &Worker, status: Status) -> Life {
     // Not all at once: a scheduler that stands still for long does not know who was silent.
     let time_goes_on = async {
         loop {
@@ -279,12 +326,68 @@ pub(crate) async fn a_worker_that_falls_silent_and_comes_back() -> Life {
         }
     };
     tokio::select! {
-        _ = world.until(task, &worker, Status::WorkerLost) => {}
-        () = time_goes_on => {}
+        life = world.until(task, worker, status) => life,
+        () = time_goes_on => panic!("it has no end"),
     }
+}
+
+pub(crate) async fn a_worker_that_falls_silent_after_it_has_contributed_and_comes_back() -> Life {
+    let clock = Clock::virtual_at(Clock::Wall.seconds());
+    let world = World::with_clock(clock.clone()).await;
+    let mut worker = world.worker(WORKER).await;
+    let task = world.buy(3).await;
+    world.until(task, &worker, Status::Contributed).await;
+    worker.kill().await;
+    until_over_time(&world, &clock, task, &worker, Status::WorkerLost).await;
+    // Long after, too.
+    for _ in 0..12 {
+        clock.advance(Duration::from_secs(LOST_SECONDS / 6));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let life = world.until(task, &worker, Status::WorkerLost).await;
+    assert_eq!(life.iter().filter(|known| known.0 == Status::WorkerLost).count(), 1, "{life:#?}");
     worker.start().await;
     world.after(task, &worker, Status::Recovering).await;
-    world.until(task, &worker, Status::Computing).await
+    world.until(task, &worker, Status::Contributed).await;
+    world.market.contribute(OTHER, task, ANSWER, OTHER).await;
+    world.after(task, &worker, Status::Revealed).await
+}
+
+pub(crate) async fn a_worker_that_restarts_after_it_has_contributed() -> Life {
+    let (world, mut worker, task) = at_work(3).await;
+    worker.machine().compute(Work::Done);
+    world.until(task, &worker, Status::Contributed).await;
+    worker.kill().await;
+    worker.start().await;
+    world.after(task, &worker, Status::Recovering).await;
+    world.until(task, &worker, Status::Contributed).await;
+    world.market.contribute(OTHER, task, ANSWER, OTHER).await;
+    world.after(task, &worker, Status::Revealed).await
+}
+
+/// Another one is asked for the result.
+pub(crate) async fn a_worker_that_restarts_after_it_has_revealed() -> Life {
+    let world = World::open().await;
+    let (mut worker, other) = (world.worker(WORKER).await, world.worker(OTHER).await);
+    other.machine().store(Work::Hangs);
+    worker.node.behave(|manners| manners.reveal = Treat::Held);
+    let task = world.buy(3).await;
+    world.until(task, &other, Status::ResultUploading).await;
+    worker.node.behave(|manners| manners.reveal = Treat::Passes);
+    world.until(task, &worker, Status::Revealed).await;
+    worker.kill().await;
+    worker.start().await;
+    world.after(task, &worker, Status::Recovering).await;
+    world.until(task, &worker, Status::Revealed).await;
+    other.machine().store(Work::Done);
+    world.until(task, &worker, Status::Completed).await
+}
+
+/// The worker's wallet contributes and finalizes at once, as an enclave's worker does.
+pub(crate) async fn a_task_that_is_ended_in_one_transaction() -> Life {
+    let (world, worker, task) = at_work(1).await;
+    world.market.contribute_and_finalize(WORKER, task, ANSWER).await;
+    world.until(task, &worker, Status::Completed).await
 }
 
 pub(crate) async fn a_machine_that_hangs_for_a_period() -> Life {

@@ -54,6 +54,13 @@ macro_rules! causes {
     };
 }
 
+/// The first one keeps its place, and the second hears why it is not let in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_worker_of_one_wallet_is_refused() {
+    let refusal = causes::a_second_worker_of_one_wallet().await;
+    assert!(refusal.contains("is connected already: a wallet serves one worker at a time"), "{refusal}");
+}
+
 /// Development chains may be moved in time; nobody falls silent by that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_whose_time_is_moved_costs_no_worker_its_work() {
@@ -75,6 +82,8 @@ causes! {
     a_wallet_without_ether_before_the_work => Created, OutOfGas(OutOfGas), Failed(OutOfGas);
     a_wallet_without_ether_after_the_work => Computed, OutOfGas(OutOfGas), CanContribute, Contributing, Completed;
     a_wallet_without_ether_for_the_reveal => Contributed, OutOfGas(OutOfGas), Revealed, ResultUploaded;
+    ether_for_one_task_where_two_are_offered => Created, OutOfGas(OutOfGas), Failed(OutOfGas);
+    ether_that_an_earlier_reveal_needs => Created, OutOfGas(OutOfGas), Failed(OutOfGas);
     a_deposit_that_was_withdrawn => Created, CantContributeSinceStakeTooLow(StakeTooLow);
     others_that_agree_while_the_pool_looks_away => Computed, CantContributeSinceTaskNotActive(TaskNotActive);
     a_deadline_that_passes_while_the_pool_looks_away => Computed,
@@ -89,6 +98,11 @@ causes! {
         ResultUploadRequestFailed(ResultUploadFailed);
     a_store_without_room => ResultUploading, ResultUploadFailed(ResultUploadFailed);
     a_worker_that_falls_silent_and_comes_back => Computing, WorkerLost(WorkerLost), Recovering, Computing;
+    a_worker_that_falls_silent_after_it_has_contributed_and_comes_back => Contributed, WorkerLost(WorkerLost), Recovering,
+        Contributed, Revealing, Revealed;
+    a_worker_that_restarts_after_it_has_contributed => Contributed, Recovering, Contributed, Revealing, Revealed;
+    a_worker_that_restarts_after_it_has_revealed => Contributed, Revealing, Revealed, Recovering, Revealed, Completed;
+    a_task_that_is_ended_in_one_transaction => Computing, Contributing, Contributed, Revealed, Completed;
     a_machine_that_hangs_for_a_period => Computing, WorkerLost(WorkerLost);
     a_worker_that_restarts => Computing, Recovering, Computing, Computed, Completed;
     others_that_agree_first => Computing, AbortedOnConsensusReached(ConsensusReached);

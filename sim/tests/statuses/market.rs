@@ -13,6 +13,7 @@ use bourse_protocol::{
     Address, B256, Bytes, U256,
     abi::{IHub, IRegistry, IRlc},
     api::Match,
+    deal::ResultLink,
     ids::{self, DealId, ResultDigest, TaskId},
     ipfs::{Cid, Multiaddr},
     money::Nrlc,
@@ -191,6 +192,21 @@ impl Market {
         self.send(n, self.hub.address, &call).await;
     }
 
+    /// Contributes as account `n` and ends the task, in one transaction.
+    pub(crate) async fn contribute_and_finalize(&self, n: u32, task: TaskId, content: &[u8]) {
+        let worker = test_key(n).address();
+        let call = IHub::contributeAndFinalizeCall {
+            taskid: task.0,
+            resultDigest: sha256(content),
+            results: ResultLink::ipfs("/ipfs/x".into()).write(),
+            resultsCallback: Bytes::new(),
+            enclaveChallenge: Address::ZERO,
+            enclaveSign: Bytes::new(),
+            authorizationSign: authorize(&test_key(OWNER), worker, task, Address::ZERO),
+        };
+        self.send(n, self.hub.address, &call).await;
+    }
+
     /// Takes all that account `n` has free out of the hub.
     pub(crate) async fn withdraw(&self, n: u32) {
         let amount = self.hub.account(test_key(n).address()).await.unwrap().stake.0;
@@ -201,6 +217,12 @@ impl Market {
     pub(crate) async fn set_ether(&self, n: u32, wei: U256) {
         rpc(&self.chain, "anvil_setBalance", json!([test_key(n).address(), wei])).await;
         rpc(&self.chain, "evm_mine", json!([])).await;
+    }
+
+    /// Ether that a wallet needs before it takes a task, in wei, times `percent`.
+    pub(crate) async fn ether_for_a_task(&self, percent: u64) -> U256 {
+        let fees = GasPolicy::default().offer(self.hub.client.price().await.unwrap()).unwrap();
+        self.hub.work_gas(None).await.unwrap().needed(fees) * U256::from(percent) / U256::from(100)
     }
 
     /// Lets the chain's time pass.

@@ -11,7 +11,8 @@ fn machine(slots: u32) -> Capabilities {
 
 fn applicant(connection: u64, resume: Option<Resume>) -> Applicant {
     let last_alive = Arc::new(AtomicU64::new(100));
-    Applicant { name: "w".into(), capabilities: machine(1), version: VERSION, resume, connection, last_alive }
+    let (name, capabilities, draining) = ("w".into(), machine(1), false);
+    Applicant { name, capabilities, version: VERSION, resume, draining, connection, last_alive }
 }
 
 fn welcome() -> Welcome {
@@ -151,6 +152,13 @@ fn a_worker_that_drains_gets_nothing_more() {
     let _inbox = join(&mut crew, 1);
     crew.drain(who(1));
     assert_eq!(crew.candidate(&need(), |_| false), None);
+    assert!(crew.leave(who(1), 1, None));
+    let login = Applicant { draining: true, ..applicant(2, None) };
+    let _inbox = entered(crew.join(who(1), login, welcome(), 110));
+    assert_eq!(crew.candidate(&need(), |_| false), None, "the session was forgotten, but it still drains");
+    assert!(crew.leave(who(1), 2, None));
+    let _inbox = entered(crew.join(who(1), applicant(3, None), welcome(), 120));
+    assert_eq!(crew.candidate(&need(), |_| false), Some(who(1)), "it was started again");
 }
 
 #[test]
@@ -174,8 +182,8 @@ fn after_a_restart_workers_have_as_long_to_come_back_as_after_a_silence() {
     let mut crew = Crew::default();
     crew.remember(who(1), 100);
     crew.load(who(1), true);
-    assert!(crew.lost(100 + LOST_SECONDS - 1).is_empty(), "nobody could have been heard before the start");
-    assert_eq!(crew.lost(100 + LOST_SECONDS), [(who(1), 100)]);
+    assert!(crew.lost(100 + LOST_SECONDS - 1, |_| true).is_empty(), "nobody could have been heard before the start");
+    assert_eq!(crew.lost(100 + LOST_SECONDS, |_| true), [(who(1), 100)]);
 }
 
 #[test]
@@ -202,8 +210,8 @@ fn nobody_was_silent_while_the_scheduler_itself_stood_still() {
     let _inbox = join(&mut crew, 1);
     crew.load(who(1), true);
     crew.forgive(100 + 10 * LOST_SECONDS);
-    assert!(crew.lost(100 + 10 * LOST_SECONDS).is_empty());
-    assert_eq!(crew.lost(100 + 11 * LOST_SECONDS).len(), 1);
+    assert!(crew.lost(100 + 10 * LOST_SECONDS, |_| true).is_empty());
+    assert_eq!(crew.lost(100 + 11 * LOST_SECONDS, |_| true).len(), 1);
 }
 
 #[test]

@@ -54,8 +54,8 @@ impl Pool {
                 contribution: r.began().saturating_add(patience),
                 upload: r.since().saturating_add(UPLOAD_LEASE),
             };
-            let outlook = outlook::of_replicate(r.status(), &entry.chain, leases);
             let contribution = vote.map_or(ContributionStatus::Unset, |v| v.status);
+            let outlook = outlook::of_replicate(expected(r.status(), contribution), &entry.chain, leases);
             self.replicate_view(r.worker, &r.history, contribution, outlook)
         };
         TaskView {
@@ -122,10 +122,18 @@ impl Pool {
     }
 }
 
+/// The status that says what is waited for: of a worker that has voted, the next step of its vote, wherever it is.
+fn expected(status: Status, contribution: ContributionStatus) -> Status {
+    match (status, contribution) {
+        (Status::WorkerLost | Status::Recovering, ContributionStatus::Contributed) => Status::Contributed,
+        (Status::WorkerLost | Status::Recovering, ContributionStatus::Proved) => Status::Revealed,
+        (status, _) => status,
+    }
+}
+
 /// Why the task does not go on just now, if it lacks workers.
 fn obstacle(entry: &Entry) -> Option<Cause> {
-    let waiting =
-        entry.chain.status == TaskStatus::Active && !entry.replicates.iter().any(|r| r.status().may_still_contribute());
+    let waiting = entry.chain.status == TaskStatus::Active && !entry.replicates.iter().any(Replicate::is_pending);
     let failed = entry.replicates.iter().rev().find_map(|r| r.history.last()?.cause.clone());
     waiting.then_some(failed).flatten()
 }

@@ -13,13 +13,14 @@ fn pool(clock: &Clock) -> Pool {
     Pool::new(Store::in_memory(), clock.clone(), Crew::of(None))
 }
 
-/// A worker whose last sign of life was at `alive`, computing the task.
-fn at_work(pool: &mut Pool, alive: u64) -> Admission {
+/// A worker logs in, and its last sign of life was at `alive`.
+fn logs_in(pool: &mut Pool, alive: u64) -> Admission {
     let applicant = Applicant {
         name: "w".into(),
         capabilities: Capabilities { slots: 1, app_types: vec!["WASM".into()], ..Capabilities::default() },
         version: VERSION,
         resume: None,
+        draining: false,
         connection: 1,
         last_alive: Arc::new(AtomicU64::new(alive)),
     };
@@ -33,7 +34,12 @@ fn at_work(pool: &mut Pool, alive: u64) -> Admission {
         upload_url: String::new(),
         upload_token: String::new(),
     };
-    let admission = pool.crew.join(WORKER, applicant, welcome, alive);
+    pool.crew.join(WORKER, applicant, welcome, alive)
+}
+
+/// The same, and it computes the task.
+fn at_work(pool: &mut Pool, alive: u64) -> Admission {
+    let admission = logs_in(pool, alive);
     let task =
         Remembered { task: TASK, deal: deal(), index: U256::ZERO, result: None, stages: vec![], replicates: vec![] };
     pool.open(task, 10_000, Need::default());
@@ -138,6 +144,100 @@ fn a_contribution_that_its_worker_did_not_make_is_shown_as_such_until_it_is_reve
     assert_eq!(status(&pool), Status::Revealed);
     pool.hear(WORKER, report(known));
     assert_eq!(status(&pool), Status::Revealed);
+}
+
+fn life(pool: &Pool) -> Vec<Status> {
+    pool.show(TASK).unwrap().replicates[0].status_update_list.iter().map(|change| change.status).collect()
+}
+
+fn sees(pool: &mut Pool, vote: ContributionStatus) {
+    let facts = contributed(pool, vote);
+    pool.absorb(TASK, facts);
+}
+
+#[test]
+fn a_worker_that_restarts_after_its_vote_is_shown_to_and_its_vote_counts_once() {
+    use Status::{Computing, Contributed, Created, Recovering, Revealed, Revealing};
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    let _connection = at_work(&mut pool, 1_000);
+    assert!(!pool.crew.has_idle());
+    let recovers = |pool: &mut Pool| {
+        for status in [Recovering, Contributed] {
+            pool.hear(WORKER, ToScheduler::Report { task: TASK, status, cause: None });
+        }
+    };
+    sees(&mut pool, ContributionStatus::Contributed);
+    pool.crew.blame(WORKER, 1_000);
+    recovers(&mut pool);
+    assert_eq!(status(&pool), Recovering);
+    assert_eq!(pool.assigned(WORKER), [], "it has contributed");
+    sees(&mut pool, ContributionStatus::Contributed);
+    assert!(!pool.crew.has_idle(), "a contribution is praised once");
+    pool.hear(WORKER, ToScheduler::Report { task: TASK, status: Revealing, cause: None });
+    sees(&mut pool, ContributionStatus::Proved);
+    recovers(&mut pool);
+    sees(&mut pool, ContributionStatus::Proved);
+    let expected =
+        [Created, Computing, Contributed, Recovering, Contributed, Revealing, Revealed, Recovering, Revealed];
+    assert_eq!(life(&pool), expected);
+    pool.crew.wake(2_000);
+    let another = pool.crew.candidate(&Need { app_type: "WASM".into(), ..Need::default() }, |_| false);
+    assert_eq!(another, Some(WORKER), "its slot is free");
+}
+
+#[test]
+fn a_worker_that_falls_silent_after_its_vote_is_lost_once_and_until_it_is_back() {
+    use Status::{Computing, Contributed, Created, Recovering, Revealed, WorkerLost};
+    let clock = Clock::virtual_at(1_000);
+    let mut pool = pool(&clock);
+    let _connection = at_work(&mut pool, 1_000);
+    sees(&mut pool, ContributionStatus::Contributed);
+    clock.advance(Duration::from_secs(LOST_SECONDS));
+    assert_eq!(pool.give_up_lost(), [TASK]);
+    for _ in 0..3 {
+        sees(&mut pool, ContributionStatus::Contributed);
+        assert_eq!(status(&pool), WorkerLost);
+        clock.advance(Duration::from_secs(LOST_SECONDS));
+        assert_eq!(pool.give_up_lost(), []);
+    }
+    let outlook = pool.show(TASK).unwrap().replicates[0].outlook.next.clone();
+    assert!(outlook.contains("enough workers agree"), "its vote counts: {outlook}");
+    let now = pool.here();
+    let _connection = logs_in(&mut pool, now);
+    assert!(pool.crew.has_idle(), "silence after the vote is not held against it");
+    pool.hear(WORKER, ToScheduler::Report { task: TASK, status: Recovering, cause: None });
+    sees(&mut pool, ContributionStatus::Contributed);
+    assert_eq!(life(&pool), [Created, Computing, Contributed, WorkerLost, Recovering, Contributed]);
+    // What another process of the wallet reveals while it is away is news.
+    clock.advance(Duration::from_secs(LOST_SECONDS));
+    assert_eq!(pool.give_up_lost(), [TASK]);
+    sees(&mut pool, ContributionStatus::Proved);
+    assert_eq!(status(&pool), Revealed);
+}
+
+#[test]
+fn an_uploaded_result_stays_uploaded_when_its_worker_comes_back() {
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    let _connection = at_work(&mut pool, 1_000);
+    sees(&mut pool, ContributionStatus::Proved);
+    pool.uploaded(TASK, WORKER, ResultLink::ipfs("/ipfs/x".into()));
+    pool.hear(WORKER, ToScheduler::Report { task: TASK, status: Status::Recovering, cause: None });
+    assert_eq!(status(&pool), Status::Recovering);
+    sees(&mut pool, ContributionStatus::Proved);
+    assert_eq!(status(&pool), Status::ResultUploaded);
+}
+
+#[test]
+fn what_a_vote_passed_through_in_one_transaction_is_noted() {
+    use Status::{Completed, Computing, Contributed, Contributing, Created, Revealed};
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    let _connection = at_work(&mut pool, 1_000);
+    let Facts { task, votes, block } = contributed(&pool, ContributionStatus::Proved);
+    let task = ChainTask { status: TaskStatus::Completed, consensus: votes[0].hash, ..task };
+    let steps = pool.absorb(TASK, Facts { task, votes, block });
+    assert_eq!(steps, [Step::End(WORKER, Completed, None)]);
+    pool.record(TASK, WORKER, Completed, None, pool.now());
+    assert_eq!(life(&pool), [Created, Computing, Contributing, Contributed, Revealed, Completed]);
 }
 
 #[test]
