@@ -115,6 +115,8 @@ pub struct TaskView {
     pub index: U256,
     /// Where it stands.
     pub current_status: crate::task::Stage,
+    /// What that means, in plain words.
+    pub meaning: String,
     /// Where it stands on chain.
     pub chain_status: TaskStatus,
     /// What happened when.
@@ -152,6 +154,10 @@ pub struct ReplicateView {
     pub worker_name: String,
     /// Where it stands.
     pub current_status: Status,
+    /// What that means, in plain words.
+    pub meaning: String,
+    /// The exit code of the app, where it ended by itself and failed.
+    pub app_exit_code: Option<i32>,
     /// What it is about.
     pub phase: Phase,
     /// How it stands.

@@ -338,6 +338,9 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// How the evidence begins of an app that ended by itself with an exit code that is not 0.
+pub const EXITED: &str = "app ended with exit code ";
+
 /// Why a replicate failed or stopped: a stable code and what was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
@@ -351,6 +354,13 @@ impl Cause {
     /// A cause with its evidence.
     pub fn new(code: CauseCode, evidence: impl Into<String>) -> Self {
         Self { code, evidence: evidence.into() }
+    }
+
+    /// The exit code of an app that failed, if that is how it ended.
+    pub fn exit_code(&self) -> Option<i32> {
+        let rest = self.evidence.strip_prefix(EXITED).filter(|_| self.code == CauseCode::AppComputeFailed)?;
+        let end = rest.find(|c: char| c != '-' && !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..end].parse().ok()
     }
 
     /// The same with at most so many bytes of evidence.
@@ -438,6 +448,15 @@ mod tests {
         );
         let distinct: std::collections::BTreeSet<_> = Status::ALL.iter().map(ToString::to_string).collect();
         assert_eq!(distinct.len(), 36);
+    }
+
+    #[test]
+    fn the_exit_code_of_an_app_is_part_of_the_evidence() {
+        let cause = |code, evidence: &str| Cause::new(code, evidence).exit_code();
+        assert_eq!(cause(CauseCode::AppComputeFailed, "app ended with exit code 3: no output; it said: 7"), Some(3));
+        assert_eq!(cause(CauseCode::AppComputeFailed, "app ended with exit code -1"), Some(-1));
+        assert_eq!(cause(CauseCode::AppComputeFailed, "app trapped: unreachable"), None);
+        assert_eq!(cause(CauseCode::Unknown, "app ended with exit code 3"), None);
     }
 
     #[test]

@@ -278,7 +278,30 @@ pub fn stage(view: &View<'_>) -> Stage {
     }
 }
 
+/// A transaction of the pool that is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// `initialize`.
+    Initialize,
+    /// `finalize`.
+    Finalize,
+}
+
 impl Stage {
+    /// The stage of a task that the chain shows here while a transaction is on its way, or after `before`: a transaction that
+    /// is tried again and again is one stage.
+    pub fn after(self, before: Option<Self>, sending: Option<Sending>) -> Self {
+        match (self, before, sending) {
+            (Self::Received, _, Some(Sending::Initialize)) | (Self::Received, Some(Self::Initializing), _) => {
+                Self::Initializing
+            }
+            (Self::ResultUploaded, _, Some(Sending::Finalize)) | (Self::ResultUploaded, Some(Self::Finalizing), _) => {
+                Self::Finalizing
+            }
+            _ => self,
+        }
+    }
+
     /// What it means, in plain words.
     pub fn meaning(self) -> &'static str {
         match self {
@@ -338,6 +361,18 @@ mod tests {
 
     fn view<'a>(now: u64, task: &'a ChainTask, votes: &'a [Vote], parts: &'a [Part]) -> View<'a> {
         View { now, trust: U256::from(5), task, votes, parts, result: None }
+    }
+
+    #[test]
+    fn a_transaction_that_is_tried_again_and_again_is_one_stage() {
+        let (received, uploaded) = (Stage::Received, Stage::ResultUploaded);
+        assert_eq!(received.after(None, None), received);
+        assert_eq!(received.after(Some(received), Some(Sending::Initialize)), Stage::Initializing);
+        assert_eq!(received.after(Some(Stage::Initializing), None), Stage::Initializing);
+        assert_eq!(Stage::Initialized.after(Some(Stage::Initializing), Some(Sending::Initialize)), Stage::Initialized);
+        assert_eq!(uploaded.after(Some(uploaded), Some(Sending::Finalize)), Stage::Finalizing);
+        assert_eq!(uploaded.after(Some(Stage::Finalizing), None), Stage::Finalizing);
+        assert_eq!(Stage::Completed.after(Some(Stage::Finalizing), Some(Sending::Finalize)), Stage::Completed);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use bourse_protocol::{
     ids::{DealId, ResultDigest, TaskId},
     link::{ToScheduler, ToWorker},
     replicate::{Cause, CauseCode, Status},
-    task::{self, Part, Stage, Step, View, Vote},
+    task::{self, Part, Sending, Stage, Step, View, Vote},
 };
 use bourse_service::{
     clock::Clock,
@@ -73,9 +73,15 @@ pub(crate) struct Entry {
     stages: Vec<StageChange>,
     /// The block at which it was first seen to have ended.
     ended: Option<u64>,
+    /// What is on its way to the chain about it.
+    sending: Option<Sending>,
 }
 
 impl Entry {
+    fn stage(&self) -> Stage {
+        self.stages.last().map_or(Stage::Received, |s| s.status)
+    }
+
     /// Whether it had ended so long before a block that its end stays.
     fn is_buried(&self, block: u64) -> bool {
         self.ended.is_some_and(|ended| ended + BURIED <= block)
@@ -299,6 +305,7 @@ impl Pool {
             result: task.result,
             stages: task.stages,
             ended: None,
+            sending: None,
         };
         let here = self.here();
         for replicate in &entry.replicates {
@@ -409,8 +416,17 @@ impl Pool {
         entry.replicates.iter().map(part).collect()
     }
 
+    /// A transaction about a task is on its way, or is not any more.
+    pub(crate) fn sends(&mut self, id: TaskId, sending: Option<Sending>) {
+        if let Some(entry) = self.tasks.get_mut(&id) {
+            entry.sending = sending;
+            self.steps(id);
+        }
+    }
+
     fn enter(&mut self, id: TaskId, stage: Stage, now: u64) {
         let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let stage = stage.after(entry.stages.last().map(|s| s.status), entry.sending);
         if entry.stages.last().is_some_and(|s| s.status == stage) {
             return;
         }

@@ -24,7 +24,7 @@ use bourse_protocol::{
     ids::{DealId, TaskId},
     link::{Assignment, LOST_SECONDS, ToWorker, Welcome},
     replicate::{Cause, CauseCode, Status},
-    task::{Step, Vote},
+    task::{Sending, Step, Vote},
 };
 use bourse_service::{
     CancellationToken,
@@ -408,6 +408,7 @@ impl Service {
                     warn!(task = %id, %error, "transaction");
                 }
                 self.waiting.insert(name, self.pool.now() + RETRY);
+                self.pool.sends(id, None);
                 self.agenda.add(id);
             }
             Done::Checked(id, worker, link, result) => self.checked(id, worker, link, result),
@@ -767,6 +768,7 @@ impl Service {
             None => name.clone(),
         };
         let (sender, hub, deal, index) = (self.sender.clone(), self.hub.clone(), entry.deal.id, entry.index);
+        self.pool.sends(id, tx.sending());
         self.jobs.spawn(async move {
             let result = send(&sender, &hub, &transaction, (deal, index, id), tx).await;
             Done::Sent(id, name, result)
@@ -848,6 +850,17 @@ enum Tx {
     Finalize(ResultLink),
     Reopen,
     Claim,
+}
+
+impl Tx {
+    /// As people see it.
+    fn sending(&self) -> Option<Sending> {
+        match self {
+            Self::Initialize => Some(Sending::Initialize),
+            Self::Finalize(_) => Some(Sending::Finalize),
+            Self::Reopen | Self::Claim => None,
+        }
+    }
 }
 
 async fn send(

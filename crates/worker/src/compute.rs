@@ -21,7 +21,7 @@ use bourse_protocol::{
     ipfs::{Multiaddr, decode_multiaddr},
     link::Assignment,
     params::Params,
-    replicate::{Cause, CauseCode, Status},
+    replicate::{Cause, CauseCode, EXITED, Status},
 };
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, time::Duration};
@@ -355,7 +355,7 @@ async fn ended(folder: &Folder, code: i32, stderr: &str) -> Result<Answer, Troub
             let failure = Failure::new(CauseCode::DeterminismHashNotFound, with_last_words(error.to_string(), stderr));
             Err(Trouble::Alike(Status::ComputeFailed, failure))
         }
-        Err(output::Error::App(error)) => Err(app_failed(format!("app ended with exit code {code}: {error}"), stderr)),
+        Err(output::Error::App(error)) => Err(app_failed(format!("{EXITED}{code}: {error}"), stderr)),
         Err(output::Error::Io { path, source }) => Err(Trouble::disk(&path, &source)),
     }
 }

@@ -58,11 +58,13 @@ impl Pool {
             let outlook = outlook::of_replicate(expected(r.status(), contribution), &entry.chain, leases);
             self.replicate_view(r.worker, &r.history, contribution, outlook)
         };
+        let stage = entry.stage();
         TaskView {
             chain_task_id: id,
             deal_id: entry.deal.id,
             index: entry.index,
-            current_status: entry.stages.last().map_or(Stage::Received, |s| s.status),
+            current_status: stage,
+            meaning: stage.meaning().into(),
             chain_status: entry.chain.status,
             date_status_list: entry.stages.clone(),
             outlook: outlook::of_task(&look(entry, now, &parts)),
@@ -87,6 +89,7 @@ impl Pool {
             deal_id: task.deal.id,
             index: task.index,
             current_status: stage,
+            meaning: stage.meaning().into(),
             chain_status: if paid { TaskStatus::Completed } else { TaskStatus::Failed },
             outlook: outlook::of_ended(paid),
             cause: None,
@@ -111,6 +114,8 @@ impl Pool {
             wallet_address: worker,
             worker_name: self.crew.name(worker),
             current_status: status,
+            meaning: status.meaning().into(),
+            app_exit_code: history.iter().rev().find_map(|c| c.cause.as_ref()?.exit_code()),
             phase: history.iter().rev().find_map(|c| c.status.phase()).unwrap_or(Phase::Assigned),
             outcome: status.outcome(),
             attempt: u32::try_from(attempts).unwrap_or(u32::MAX),

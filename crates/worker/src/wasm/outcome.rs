@@ -1,5 +1,6 @@
 //! How a run ended, and what came of it.
 
+use bourse_protocol::replicate::EXITED;
 use std::{fmt, time::Duration};
 
 /// How a run ended. All of them are facts about the app.
@@ -54,7 +55,7 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exited { code } => write!(f, "app ended with exit code {code}"),
+            Self::Exited { code } => write!(f, "{EXITED}{code}"),
             Self::Trapped { reason } => write!(f, "app trapped: {reason}"),
             Self::OutOfFuel { limit } => write!(f, "app used up its {limit} units of fuel"),
             Self::OutOfMemory { limit } => write!(f, "app asked for more than its {} MiB of memory", limit >> 20),
