@@ -12,7 +12,7 @@ use alloy::{
     eips::{BlockId, BlockNumberOrTag},
     network::TransactionBuilder,
     primitives::{Address, B256, Bloom, Bytes, U256},
-    providers::Provider,
+    providers::{Provider, RootProvider},
     rpc::{
         client::RpcClient,
         types::{Filter, Log, TransactionReceipt, TransactionRequest},
@@ -417,6 +417,13 @@ impl Client {
     /// The receipt of a transaction; `None` while it is in no block.
     pub async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, Error> {
         self.nodes.ask(|node| async move { node.get_transaction_receipt(hash).await }).await
+    }
+
+    /// The receipt of a transaction from any node that does well and has it; `None` only if one at least has answered and
+    /// none has it.
+    pub(crate) async fn receipt_anywhere(&self, hash: B256) -> Result<Option<TransactionReceipt>, Error> {
+        let question = |node: RootProvider| async move { node.get_transaction_receipt(hash).await };
+        Ok(self.nodes.ask_several(usize::MAX, question).await?.into_iter().flatten().next())
     }
 
     /// The input of a transaction, and whom it calls; `None` if the node does not know it.

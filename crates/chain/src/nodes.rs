@@ -122,16 +122,36 @@ impl Nodes {
     where
         F: Future<Output = TransportResult<T>>,
     {
+        let mut answers = self.ask_several(1, question).await?;
+        Ok(answers.remove(0))
+    }
+
+    /// The same question to so many nodes at most, one at least: the first answer as by [`Self::ask`], more from others
+    /// that do well.
+    pub(crate) async fn ask_several<T, F>(
+        &self,
+        most: usize,
+        question: impl Fn(RootProvider<Ethereum>) -> F,
+    ) -> Result<Vec<T>, Error>
+    where
+        F: Future<Output = TransportResult<T>>,
+    {
         self.probe_if_due().await;
-        let mut failure: Option<Error> = None;
+        let (mut answers, mut failure): (Vec<T>, Option<Error>) = (Vec::new(), None);
         for node in self.order() {
+            if answers.len() == most || (!answers.is_empty() && self.watch().health.is_aside(node)) {
+                break;
+            }
             match self.ask_one(node, self.settings.timeout, &question).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => answers.push(answer),
                 Err(error @ Error::Reverted(_)) => return Err(error),
                 // What a node has to say about the question is worth more than the silence of another.
                 Err(error) if matches!(failure, Some(Error::Refused { .. })) => drop(error),
                 Err(error) => failure = Some(error),
             }
+        }
+        if !answers.is_empty() {
+            return Ok(answers);
         }
         if self.nodes.len() > 1 {
             self.watch().next_probe = Duration::ZERO;
