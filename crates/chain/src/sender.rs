@@ -13,7 +13,7 @@ mod tag;
 use crate::{
     PrivateKeySigner,
     client::{Client, Error},
-    gas::{GasPolicy, OverCap},
+    gas::{AtCap, GasPolicy, OverCap},
     revert::Revert,
 };
 use alloy::{
@@ -124,6 +124,16 @@ pub enum Waiting {
         /// The cap.
         cap: u128,
     },
+    /// What was sent offers so much already that the next higher price, as nodes want it, passes the cap. Goes into a block
+    /// when gas gets cheaper.
+    AtCap {
+        /// What it offers, in wei per gas.
+        offered: u128,
+        /// The least that nodes would take instead.
+        next: u128,
+        /// The cap.
+        cap: u128,
+    },
     /// The price of gas cannot be read: it is not known whether it is under the cap.
     PriceUnknown {
         /// Why, in words.
@@ -164,6 +174,7 @@ impl std::fmt::Display for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::OverCap { network, cap } => OverCap { network: *network, cap: *cap }.fmt(f),
+            Self::AtCap { offered, next, cap } => AtCap { offered: *offered, next: *next, cap: *cap }.fmt(f),
             Self::PriceUnknown { error } => write!(f, "the price of gas cannot be read: waiting ({error})"),
             Self::Unreachable { error } => write!(f, "the chain cannot be read: waiting ({error})"),
             Self::Behind { head, block } => {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     PrivateKeySigner,
     client::{Client, Error, Head, Header, Price},
-    gas::{self, Fees, GasPolicy, OverCap},
+    gas::{self, AtCap, Fees, GasPolicy, OverCap},
     revert::Revert,
 };
 use alloy::{
@@ -636,8 +636,12 @@ impl SenderLoop {
         let price = self.price(header).await?;
         let fees = match self.policy.replace(old, price) {
             Ok(fees) => fees,
-            Err(OverCap { network, cap }) => {
+            Err(gas::NoRaise::OverCap(OverCap { network, cap })) => {
                 self.wait_for(Waiting::OverCap { network, cap });
+                return Ok(());
+            }
+            Err(gas::NoRaise::AtCap(AtCap { offered, next, cap })) => {
+                self.wait_for(Waiting::AtCap { offered, next, cap });
                 return Ok(());
             }
         };
@@ -696,7 +700,8 @@ impl SenderLoop {
         let waiting: Vec<u64> = self.open.iter().filter(|(_, e)| e.sent.is_none()).map(|(seq, _)| *seq).collect();
         if waiting.is_empty() {
             // What holds up those that were sent is known when they are next handed in.
-            if !matches!(self.waiting, Some(Waiting::OverCap { .. } | Waiting::NotTaken { .. })) {
+            use Waiting::{AtCap, NotTaken, OverCap};
+            if !matches!(self.waiting, Some(OverCap { .. } | AtCap { .. } | NotTaken { .. })) {
                 self.waiting = None;
             }
             return Ok(());

@@ -248,8 +248,10 @@ async fn a_transaction_that_waits_too_long_gets_a_higher_fee_up_to_the_cap() {
     let lane = Lane::open(&client, keys::test_key(0), &journal, policy).await;
     let mut jobs = paying(&lane, "gift");
     let started = tokio::time::Instant::now();
-    let status = until(&lane, |s| matches!(s.waiting, Some(Waiting::OverCap { .. }))).await;
+    let status = until(&lane, |s| matches!(s.waiting, Some(Waiting::AtCap { .. }))).await;
     assert_eq!((status.sent, attempts(&journal).len()), (1, 3), "bumped twice, then the cap");
+    let words = status.waiting.unwrap().to_string();
+    assert!(words.contains("a transaction waits though it offers") && words.contains("3300000000"), "{words}");
     assert!(started.elapsed() >= Duration::from_secs(90), "{:?}", started.elapsed());
     world.rpc("evm_mine", json!([])).await;
     let receipt = outcome(&mut jobs).await.unwrap();
