@@ -11,7 +11,7 @@ use alloy::{
     consensus::Transaction,
     eips::{BlockId, BlockNumberOrTag},
     network::TransactionBuilder,
-    primitives::{Address, B256, Bloom, Bytes, U256},
+    primitives::{Address, B256, Bloom, Bytes, U256, keccak256},
     providers::{Provider, RootProvider},
     rpc::{
         client::RpcClient,
@@ -408,10 +408,20 @@ impl Client {
         estimate.await
     }
 
-    /// Hands a signed transaction to all nodes; succeeds if one takes it.
+    /// Hands a signed transaction to all nodes; succeeds as soon as one has it, also if it had it before.
     pub async fn broadcast(&self, raw: &[u8]) -> Result<B256, Error> {
-        let hash = self.nodes.tell(|node| async move { node.send_raw_transaction(raw).await.map(|p| *p.tx_hash()) });
-        hash.await
+        let (raw, hash) = (Bytes::copy_from_slice(raw), keccak256(raw));
+        let question = |node: RootProvider| {
+            let raw = raw.clone();
+            async move {
+                match node.send_raw_transaction(&raw).await {
+                    Ok(pending) => Ok(*pending.tx_hash()),
+                    Err(error) if error.as_error_resp().is_some_and(|e| e.message.contains("already")) => Ok(hash),
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        self.nodes.tell(question).await
     }
 
     /// The receipt of a transaction; `None` while it is in no block.

@@ -835,8 +835,8 @@ impl SenderLoop {
         match self.client.broadcast(raw).await {
             Ok(hash) => debug!(id, %hash, "sent"),
             Err(error) if error.is_transient() => return Err(error.into()),
-            Err(Error::Refused { message, .. }) if ["already", "nonce too low"].iter().any(|m| message.contains(m)) => {
-                debug!(id, message, "known to the node");
+            Err(Error::Refused { message, .. }) if message.contains("nonce too low") => {
+                debug!(id, message, "its nonce is used: it may be in a block");
             }
             Err(error) => {
                 debug!(id, %error, "the node did not take the transaction (again)");
