@@ -424,6 +424,11 @@ impl Client {
         self.nodes.tell(question).await
     }
 
+    /// Whether a node that does well knows a transaction, in a block or waiting.
+    pub(crate) async fn knows(&self, hash: B256) -> Result<bool, Error> {
+        Ok(self.input(hash).await?.is_some())
+    }
+
     /// The receipt of a transaction; `None` while it is in no block.
     pub async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, Error> {
         self.nodes.ask(|node| async move { node.get_transaction_receipt(hash).await }).await

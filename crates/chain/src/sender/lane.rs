@@ -39,8 +39,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-/// An unmined transaction is handed to the nodes again after this time.
+/// An unmined transaction is handed to the nodes again after this time, whether they know it or not.
 const REBROADCAST: Duration = Duration::from_secs(10);
+/// Of those that a new block has not taken, so many are asked for: one that the node has lost is handed in again at once.
+const ASKED_FOR: usize = 4;
 /// And the first in line gets a higher fee after this time, each time anew.
 const BUMP: Duration = Duration::from_secs(30);
 /// So often a used nonce must be seen without a receipt before it is asked who used it: nodes show receipts late.
@@ -105,7 +107,7 @@ struct Entry {
 struct Sent {
     nonce: u64,
     attempts: Vec<Attempt>,
-    /// When it was last handed in; `None` for that of an earlier life.
+    /// When it was last handed in; `None` for that of an earlier life, and where the node has lost it.
     handed_in: Option<Instant>,
     /// When its fee was last chosen.
     priced: Instant,
@@ -327,6 +329,9 @@ impl SenderLoop {
         self.seen = Some((header.head.hash, nonce));
         self.follow(&header.head, nonce).await?;
         self.notice_strangers(&header.head, nonce).await?;
+        if moved {
+            self.miss(nonce).await?;
+        }
         self.hand_in_again(&header, nonce).await?;
         self.start_waiting(&header, nonce).await
     }
@@ -594,6 +599,29 @@ impl SenderLoop {
         let sent = self.open.values().filter_map(|e| e.sent.as_ref()).map(|s| s.nonce + 1).max();
         let mined = self.mined.values().map(|m| m.nonce + 1).max();
         sent.max(mined).unwrap_or(0)
+    }
+
+    /// Looks which of the first in line the new block has not taken because the node has lost them.
+    async fn miss(&mut self, nonce: u64) -> Result<(), Trouble> {
+        let waits = |sent: &&Sent| sent.nonce >= nonce && sent.handed_in.is_some() && sent.block.is_none();
+        let waiting = self.open.iter().filter_map(|(seq, entry)| Some((*seq, entry.sent.as_ref().filter(waits)?)));
+        let mut first: Vec<(u64, u64, B256)> =
+            waiting.filter_map(|(seq, sent)| Some((sent.nonce, seq, sent.attempts.last()?.hash))).collect();
+        first.sort_unstable();
+        for (nonce, seq, hash) in first.into_iter().take(ASKED_FOR) {
+            match self.client.knows(hash).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    debug!(nonce, %hash, "the node does not know a transaction any more");
+                    let sent = self.open.get_mut(&seq).and_then(|entry| entry.sent.as_mut());
+                    sent.into_iter().for_each(|sent| sent.handed_in = None);
+                }
+                // It is handed in again after a while anyway.
+                Err(error) if !error.is_transient() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Hands in again what waits too long, raises the fee of the first in line, and fills a nonce that nobody uses.

@@ -275,6 +275,32 @@ async fn what_nodes_forget_is_handed_in_again_while_running() {
 }
 
 #[tokio::test]
+async fn what_the_node_has_lost_is_handed_in_again_when_a_block_comes_without_it() {
+    let (world, journal) = (World::new(), journal());
+    world.rpc("evm_setAutomine", json!([false])).await;
+    let node = Node::of(&world.chain);
+    node.spoil(Faults { swallows: true, ..Default::default() });
+    let client = client(&[&node], Settings::embedded());
+    let lane = Lane::open(&client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    let mut jobs: Vec<_> = ["one", "two"].map(|id| paying(&lane, id)).into();
+    let started = std::time::Instant::now();
+    until(&lane, |s| s.sent == 2).await;
+    node.heal();
+    world.rpc("evm_mine", json!([])).await;
+    let pending = async || world.client.pending_nonce(keys::test_key(0).address()).await.unwrap();
+    eventually("handed in again", async || pending().await == 2).await;
+    node.asked();
+    world.rpc("evm_mine", json!([])).await;
+    for job in &mut jobs {
+        assert!(outcome(job).await.unwrap().block <= 2);
+    }
+    // Long before it is handed in again whatever the node knows.
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    assert!(!node.asked().contains(&"eth_getTransactionByHash".to_owned()), "what is in a block is not asked for");
+    lane.close().await;
+}
+
+#[tokio::test]
 async fn what_a_reorg_throws_out_comes_back() {
     let (world, journal) = (World::new(), journal());
     let lane = Lane::open(&world.client, keys::test_key(0), &journal, GasPolicy::default()).await;
