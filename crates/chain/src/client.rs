@@ -348,6 +348,11 @@ impl Client {
         self.nodes.ask(|node| async move { node.get_logs(filter).await }).await
     }
 
+    /// Logs by filter as two nodes have them, or one if no other does well.
+    pub(crate) async fn logs_of_two(&self, filter: &Filter) -> Result<Vec<Vec<Log>>, Error> {
+        self.nodes.ask_several(2, |node| async move { node.get_logs(filter).await }).await
+    }
+
     /// All logs of one block, from its receipts; `None` if the node does not know the block or the method.
     pub(crate) async fn logs_by_receipts(&self, block: B256) -> Result<Option<Vec<Log>>, Error> {
         let receipts = self.nodes.ask(|node| async move { node.get_block_receipts(BlockId::hash(block)).await }).await;
