@@ -12,8 +12,8 @@ use alloy::{
     consensus::Transaction,
     eips::{BlockId, BlockNumberOrTag},
     network::TransactionBuilder,
-    primitives::{Address, B256, Bloom, Bytes, U256},
-    providers::Provider,
+    primitives::{Address, B256, Bloom, Bytes, U256, keccak256},
+    providers::{Provider, RootProvider},
     rpc::{
         client::RpcClient,
         types::{Filter, Log, TransactionRequest},
@@ -348,6 +348,11 @@ impl Client {
         self.nodes.ask(|node| async move { node.get_logs(filter).await }).await
     }
 
+    /// Logs by filter as two nodes have them, or one if no other does well.
+    pub(crate) async fn logs_of_two(&self, filter: &Filter) -> Result<Vec<Vec<Log>>, Error> {
+        self.nodes.ask_several(2, |node| async move { node.get_logs(filter).await }).await
+    }
+
     /// All logs of one block, from its receipts; `None` if the node does not know the block or the method.
     pub(crate) async fn logs_by_receipts(&self, block: B256) -> Result<Option<Vec<Log>>, Error> {
         let receipts = self.nodes.ask(|node| async move { answers::receipts(&node, block).await }).await;
@@ -406,15 +411,37 @@ impl Client {
         estimate.await
     }
 
-    /// Hands a signed transaction to all nodes; succeeds if one takes it.
+    /// Hands a signed transaction to all nodes; succeeds as soon as one has it, also if it had it before.
     pub async fn broadcast(&self, raw: &[u8]) -> Result<B256, Error> {
-        let hash = self.nodes.tell(|node| async move { node.send_raw_transaction(raw).await.map(|p| *p.tx_hash()) });
-        hash.await
+        let (raw, hash) = (Bytes::copy_from_slice(raw), keccak256(raw));
+        let question = |node: RootProvider| {
+            let raw = raw.clone();
+            async move {
+                match node.send_raw_transaction(&raw).await {
+                    Ok(pending) => Ok(*pending.tx_hash()),
+                    Err(error) if error.as_error_resp().is_some_and(|e| e.message.contains("already")) => Ok(hash),
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        self.nodes.tell(question).await
+    }
+
+    /// Whether a node that does well knows a transaction, in a block or waiting.
+    pub(crate) async fn knows(&self, hash: B256) -> Result<bool, Error> {
+        Ok(self.input(hash).await?.is_some())
     }
 
     /// The receipt of a transaction; `None` while it is in no block.
     pub async fn receipt(&self, hash: B256) -> Result<Option<TransactionReceipt>, Error> {
         self.nodes.ask(|node| async move { answers::receipt(&node, hash).await }).await
+    }
+
+    /// The receipt of a transaction from any node that does well and has it; `None` only if one at least has answered and
+    /// none has it.
+    pub(crate) async fn receipt_anywhere(&self, hash: B256) -> Result<Option<TransactionReceipt>, Error> {
+        let question = |node: RootProvider| async move { answers::receipt(&node, hash).await };
+        Ok(self.nodes.ask_several(usize::MAX, question).await?.into_iter().flatten().next())
     }
 
     /// The input of a transaction, and whom it calls; `None` if the node does not know it.

@@ -23,7 +23,7 @@ const MEMORY: usize = 64;
 /// How many blocks one question spans at most.
 const SPAN: u64 = 2_000;
 /// The last blocks are read one by one, so that each is known by its hash and no filter can forget a log of it: what was
-/// missed during an outage of hours is found. Of older ones ranges of logs are read, and believed.
+/// missed during an outage of hours is found. Of older ones ranges of logs are read, twice: see [`Follower::old_logs`].
 const NEAR: u64 = 512;
 /// So many of them are asked for at once, and delivered together.
 const AT_ONCE: u64 = 32;
@@ -255,9 +255,9 @@ impl Follower {
             let to = limit.min(cursor.next.saturating_add(span - 1));
             // The end's hash is read before the logs and compared after: both are of one chain or it is done again.
             let Some(end) = self.client.block(to.into()).await? else { return Ok(None) };
-            let filter = self.filter.clone().from_block(cursor.next).to_block(to);
-            let logs = match self.client.logs(&filter).await {
-                Ok(logs) => logs,
+            let logs = match self.old_logs(cursor.next, to).await {
+                Ok(Some(logs)) => logs,
+                Ok(None) => return Ok(None),
                 Err(error) => {
                     let shorter = self.shorten(span);
                     match error {
@@ -273,6 +273,52 @@ impl Follower {
             cursor.advance(end);
             return Ok(Some((logs, end)));
         }
+    }
+
+    /// The logs of a range of old blocks; `None` if the chain changed meanwhile. Two nodes must agree on them, or, where only
+    /// one does well, it must say the same of the whole and of two parts of it. Where they do not, the halves are looked at one
+    /// by one, down to single blocks, which are read by their hashes.
+    async fn old_logs(&self, from: u64, to: u64) -> Result<Option<Vec<Log>>, Error> {
+        let (mut logs, mut left) = (Vec::new(), vec![(from, to)]);
+        while let Some((from, to)) = left.pop() {
+            if from == to {
+                let Some(block) = self.client.header_at(from.into()).await? else { return Ok(None) };
+                logs.extend(self.logs_of(&block).await?);
+            } else if let Some(agreed) = self.agreed(from, to).await? {
+                logs.extend(agreed);
+            } else {
+                tracing::warn!(
+                    from,
+                    to,
+                    "the logs of these blocks differ when they are asked for again: looking closer"
+                );
+                let middle = from + (to - from) / 2;
+                left.extend([(middle + 1, to), (from, middle)]);
+            }
+        }
+        Ok(Some(logs))
+    }
+
+    /// The logs of a range, if they are the same at the second look.
+    async fn agreed(&self, from: u64, to: u64) -> Result<Option<Vec<Log>>, Error> {
+        let filter = |from: u64, to: u64| self.filter.clone().from_block(from).to_block(to);
+        let mut answers = self.client.logs_of_two(&filter(from, to)).await?.into_iter();
+        let (Some(first), second) = (answers.next(), answers.next()) else { return Ok(None) };
+        if planted(Defect::FilterTrusted) {
+            return Ok(Some(first));
+        }
+        let second = match second {
+            Some(second) => second,
+            None => {
+                // What was cut off is found in the second part.
+                let last = first.last().and_then(|log| log.block_number);
+                let cut = last.unwrap_or(from + (to - from) / 2).clamp(from + 1, to);
+                let mut both = self.client.logs(&filter(from, cut - 1)).await?;
+                both.extend(self.client.logs(&filter(cut, to)).await?);
+                both
+            }
+        };
+        Ok(same(&first, &second).then_some(first))
     }
 
     /// Whether logs of a range are in order and of the chain as it is now: its end, and the first and the last block that
@@ -395,6 +441,12 @@ impl Follower {
     fn pace(&self) -> MutexGuard<'_, Pace> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether two answers name the same logs. What else nodes say of a log differs between them.
+fn same(one: &[Log], other: &[Log]) -> bool {
+    let place = |log: &Log| (log.block_hash, log.transaction_hash, log.log_index);
+    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| place(a) == place(b) && a.inner == b.inner)
 }
 
 #[cfg(test)]

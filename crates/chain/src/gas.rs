@@ -1,4 +1,9 @@
-//! What a transaction may cost: price = min(cap, network × multiplier).
+//! What a transaction may cost: price = min(cap, network × multiplier). The cap is never passed.
+//!
+//! The network's price is base fee plus suggested tip. While the base fee alone is over the cap, no block would take what
+//! may be offered: the sender waits. Once the cap covers the base fee it offers min(cap, …) and what is left for the tip,
+//! though base fee and tip together may be over the cap: blocks take any transaction that pays their base fee, a smaller
+//! tip only makes it wait longer, and to wait for more would keep it out of blocks that would take it.
 
 use crate::client::Price;
 use alloy::primitives::U256;
@@ -31,10 +36,35 @@ pub struct Fees {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("gas costs {network} wei now and the cap is {cap} wei: waiting; raise IEXEC_GAS_PRICE_CAP to go on at once")]
 pub struct OverCap {
-    /// The base fee.
+    /// The base fee, or the one price where there is none.
     pub network: u128,
     /// The policy's cap.
     pub cap: u128,
+}
+
+/// Why a transaction that waits is not offered a higher price: the next one that nodes take passes the cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a transaction waits though it offers {offered} wei per gas, and nodes want {next} wei to replace it, over the cap of {cap} wei: waiting for gas to get cheaper; raise IEXEC_GAS_PRICE_CAP to go on sooner"
+)]
+pub struct AtCap {
+    /// What it offers.
+    pub offered: u128,
+    /// What it would have to offer.
+    pub next: u128,
+    /// The policy's cap.
+    pub cap: u128,
+}
+
+/// Why a transaction keeps its price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRaise {
+    /// No transaction would be taken at the cap.
+    #[error(transparent)]
+    OverCap(#[from] OverCap),
+    /// This one offers nearly the cap already.
+    #[error(transparent)]
+    AtCap(#[from] AtCap),
 }
 
 impl GasPolicy {
@@ -52,15 +82,17 @@ impl GasPolicy {
     }
 
     /// The price that replaces a transaction sent at `old`: at least an eighth more. A refusal if that passes the cap.
-    pub fn replace(&self, old: Fees, price: Price) -> Result<Fees, OverCap> {
-        let over = OverCap { network: price.network(), cap: self.cap };
-        match price {
-            Price::Market { base, tip } => self.replacement(old, base, tip).ok_or(over),
-            Price::Legacy { .. } => {
-                let wanted = self.offer(price)?.max_fee.max(raised(old.max_fee));
-                if wanted <= self.cap { Ok(Fees { max_fee: wanted, tip: wanted }) } else { Err(over) }
-            }
+    pub fn replace(&self, old: Fees, price: Price) -> Result<Fees, NoRaise> {
+        let wanted = self.offer(price)?;
+        let max_fee = wanted.max_fee.max(raised(old.max_fee));
+        if max_fee > self.cap {
+            return Err(AtCap { offered: old.max_fee, next: max_fee, cap: self.cap }.into());
         }
+        let tip = match price {
+            Price::Market { .. } => wanted.tip.max(raised(old.tip)).min(max_fee),
+            Price::Legacy { .. } => max_fee,
+        };
+        Ok(Fees { max_fee, tip })
     }
 
     /// The price to offer at this base fee and suggested tip, or a refusal while the base fee alone passes the cap.
@@ -73,14 +105,6 @@ impl GasPolicy {
         }
         let max_fee = self.times(base.saturating_add(tip)).min(self.cap);
         Ok(Fees { max_fee, tip: tip.min(max_fee) })
-    }
-
-    /// The price that replaces a transaction sent at `old`: at least an eighth more, or `None` if that passes the cap.
-    pub fn replacement(&self, old: Fees, base: u128, tip: u128) -> Option<Fees> {
-        let wanted = self.fees(base, tip).ok()?;
-        let max_fee = wanted.max_fee.max(raised(old.max_fee));
-        let tip = wanted.tip.max(raised(old.tip)).min(max_fee);
-        (max_fee <= self.cap).then_some(Fees { max_fee, tip })
     }
 
     fn times(&self, price: u128) -> u128 {
@@ -164,7 +188,9 @@ mod tests {
         assert!(policy.offer(legacy(23 * GWEI)).is_err());
         let more = policy.replace(ten, legacy(10 * GWEI)).unwrap();
         assert!(more.max_fee * 8 >= ten.max_fee * 9 && more.max_fee == more.tip);
-        assert!(policy.replace(Fees { max_fee: 21 * GWEI, tip: 21 * GWEI }, legacy(GWEI)).is_err());
+        let dear = Fees { max_fee: 21 * GWEI, tip: 21 * GWEI };
+        assert!(matches!(policy.replace(dear, legacy(GWEI)), Err(NoRaise::AtCap(_))));
+        assert!(matches!(policy.replace(dear, legacy(23 * GWEI)), Err(NoRaise::OverCap(_))));
     }
 
     #[test]
@@ -192,9 +218,22 @@ mod tests {
     #[test]
     fn a_replacement_pays_an_eighth_more_and_never_passes_the_cap() {
         let policy = GasPolicy::default();
+        let price = |base| Price::Market { base, tip: GWEI };
         let old = Fees { max_fee: 8 * GWEI, tip: GWEI };
-        let new = policy.replacement(old, GWEI, GWEI).unwrap();
+        let new = policy.replace(old, price(GWEI)).unwrap();
         assert!(new.max_fee >= 9 * GWEI && new.tip * 8 >= old.tip * 9);
-        assert_eq!(policy.replacement(Fees { max_fee: 22 * GWEI, tip: GWEI }, GWEI, GWEI), None);
+        let dear = Fees { max_fee: 22 * GWEI, tip: GWEI };
+        let NoRaise::AtCap(at_cap) = policy.replace(dear, price(GWEI)).unwrap_err() else { panic!("gas is cheap") };
+        assert_eq!((at_cap.offered, at_cap.cap), (22 * GWEI, 22 * GWEI));
+        assert!(at_cap.next > at_cap.cap && !at_cap.to_string().contains("gas costs"), "{at_cap}");
+        let over = OverCap { network: 23 * GWEI, cap: 22 * GWEI };
+        assert_eq!(policy.replace(dear, price(23 * GWEI)), Err(NoRaise::OverCap(over)));
+    }
+
+    #[test]
+    fn what_covers_the_base_fee_is_offered_though_the_tip_does_not_fit() {
+        let policy = GasPolicy::default();
+        let price = Price::Market { base: 21 * GWEI, tip: 5 * GWEI };
+        assert_eq!(policy.offer(price), Ok(Fees { max_fee: 22 * GWEI, tip: 5 * GWEI }));
     }
 }

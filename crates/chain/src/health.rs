@@ -294,6 +294,11 @@ impl Health {
         order
     }
 
+    /// Whether a node is left aside.
+    pub fn is_aside(&self, node: usize) -> bool {
+        matches!(self.nodes[node].state, State::Aside { .. })
+    }
+
     /// Nodes to hand transactions to: all but those of other chains.
     pub fn audience(&self) -> Vec<usize> {
         self.indices(|node| !matches!(node.state, State::Aside { why: Why::OtherChain { .. }, .. }))

@@ -1,7 +1,8 @@
 //! Several nodes of one chain as one: asks the best, goes on to the next when it fails, and looks after their health.
 //!
 //! With one node nothing is asked beyond what callers ask. With several, a look at all of them is taken now and then, by
-//! whoever happens to ask something then: nothing runs in the background.
+//! whoever happens to ask something then. Nothing runs in the background but the end of handing something to all nodes:
+//! who hands it in goes on when one has taken it.
 
 use crate::{
     answers,
@@ -18,13 +19,20 @@ use alloy::{
 };
 use futures_util::future::join_all;
 use std::{
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time::Instant,
+};
 
 /// Among several nodes, one that does not say how it does within this time does badly.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// So many things may be on their way to nodes that have not answered; more wait for an answer or its timeout.
+const TELLING: usize = 1_024;
 
 /// How a client uses its nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +80,10 @@ impl Settings {
 pub(crate) struct Nodes {
     nodes: Vec<Node>,
     pub(crate) settings: Settings,
-    watch: Mutex<Watch>,
+    watch: Arc<Mutex<Watch>>,
+    /// What is being handed to nodes, and the room for it. Ends with the client.
+    telling: Mutex<JoinSet<()>>,
+    room: Arc<Semaphore>,
     /// The newest block as it was seen last, and when.
     latest: Mutex<Option<(Instant, Header)>>,
     born: Instant,
@@ -102,8 +113,16 @@ impl Nodes {
         let nodes: Vec<_> =
             nodes.into_iter().map(|(name, rpc)| Node { name, provider: RootProvider::new(rpc) }).collect();
         let health = Health::new(nodes.iter().map(|n| n.name.clone()), settings.limits);
-        let watch = Mutex::new(Watch { health, next_probe: Duration::ZERO });
-        Self { nodes, settings, watch, latest: Mutex::default(), born: Instant::now(), depth: OnceLock::new() }
+        Self {
+            nodes,
+            settings,
+            watch: Arc::new(Mutex::new(Watch { health, next_probe: Duration::ZERO })),
+            telling: Mutex::default(),
+            room: Arc::new(Semaphore::new(TELLING)),
+            latest: Mutex::default(),
+            born: Instant::now(),
+            depth: OnceLock::new(),
+        }
     }
 
     /// The names of all.
@@ -122,16 +141,36 @@ impl Nodes {
     where
         F: Future<Output = TransportResult<T>>,
     {
+        let mut answers = self.ask_several(1, question).await?;
+        Ok(answers.remove(0))
+    }
+
+    /// The same question to so many nodes at most, one at least: the first answer as by [`Self::ask`], more from others
+    /// that do well.
+    pub(crate) async fn ask_several<T, F>(
+        &self,
+        most: usize,
+        question: impl Fn(RootProvider<Ethereum>) -> F,
+    ) -> Result<Vec<T>, Error>
+    where
+        F: Future<Output = TransportResult<T>>,
+    {
         self.probe_if_due().await;
-        let mut failure: Option<Error> = None;
+        let (mut answers, mut failure): (Vec<T>, Option<Error>) = (Vec::new(), None);
         for node in self.order() {
+            if answers.len() == most || (!answers.is_empty() && self.watch().health.is_aside(node)) {
+                break;
+            }
             match self.ask_one(node, self.settings.timeout, &question).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => answers.push(answer),
                 Err(error @ Error::Reverted(_)) => return Err(error),
                 // What a node has to say about the question is worth more than the silence of another.
                 Err(error) if matches!(failure, Some(Error::Refused { .. })) => drop(error),
                 Err(error) => failure = Some(error),
             }
+        }
+        if !answers.is_empty() {
+            return Ok(answers);
         }
         if self.nodes.len() > 1 {
             self.watch().next_probe = Duration::ZERO;
@@ -175,18 +214,35 @@ impl Nodes {
         }
     }
 
-    /// Hands something to all nodes of this chain at once; succeeds if one takes it.
+    /// Hands something to all nodes of this chain at once; succeeds as soon as one takes it. The others are given their
+    /// time beside.
     pub(crate) async fn tell<T, F>(&self, question: impl Fn(RootProvider<Ethereum>) -> F) -> Result<T, Error>
     where
-        F: Future<Output = TransportResult<T>>,
+        T: Send + 'static,
+        F: Future<Output = TransportResult<T>> + Send + 'static,
     {
         self.probe_if_due().await;
         let audience = self.watch().health.audience();
         let timeout = if audience.len() > 1 { PROBE_TIMEOUT } else { self.settings.timeout };
         let timeout = timeout.min(self.settings.timeout);
-        let answers = join_all(audience.iter().map(|node| self.ask_one(*node, timeout, &question))).await;
+        let (tell, mut answers) = mpsc::channel(audience.len().max(1));
+        for node in audience {
+            let place = self.room.clone().acquire_owned().await;
+            let asked = asked(self.nodes[node].name.clone(), timeout, question(self.nodes[node].provider.clone()));
+            let (seen, tell) = (self.seer(node), tell.clone());
+            let mut telling = self.telling();
+            while telling.try_join_next().is_some() {}
+            telling.spawn(async move {
+                let (answer, observation) = asked.await;
+                seen(observation);
+                // Who asked has gone when another node was faster.
+                let _ = tell.send(answer).await;
+                drop(place);
+            });
+        }
+        drop(tell);
         let mut failure = None;
-        for answer in answers {
+        while let Some(answer) = answers.recv().await {
             match answer {
                 Ok(answer) => return Ok(answer),
                 Err(error) if matches!(failure, None | Some(Error::Unreachable { .. })) => failure = Some(error),
@@ -218,17 +274,16 @@ impl Nodes {
     where
         F: Future<Output = TransportResult<T>>,
     {
-        let started = Instant::now();
-        let answer = tokio::time::timeout(timeout, question(self.nodes[node].provider.clone())).await;
-        let silence = || TransportErrorKind::custom_str(&format!("no answer within {} s", timeout.as_secs_f32()));
-        let answer = answer.unwrap_or_else(|_| Err(silence())).map_err(|error| self.error(node, error));
-        let seen = match &answer {
-            Err(error) if is_fault(error) => Observation::Failed { error: in_words(error) },
-            Ok(_) | Err(_) => Observation::Answered { latency: started.elapsed() },
-        };
-        let now = self.now();
-        self.watch().health.observe(node, seen, now);
+        let (answer, seen) =
+            asked(self.nodes[node].name.clone(), timeout, question(self.nodes[node].provider.clone())).await;
+        self.see(node, seen);
         answer
+    }
+
+    /// Takes in later what is seen of a node.
+    fn seer(&self, node: usize) -> impl FnOnce(Observation) + Send + 'static {
+        let (watch, born) = (self.watch.clone(), self.born);
+        move |seen| watch.lock().unwrap_or_else(PoisonError::into_inner).health.observe(node, seen, born.elapsed())
     }
 
     fn order(&self) -> Vec<usize> {
@@ -329,6 +384,10 @@ impl Nodes {
         self.born.elapsed()
     }
 
+    fn telling(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.telling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn watch(&self) -> MutexGuard<'_, Watch> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -339,20 +398,37 @@ impl Nodes {
             status.into_iter().filter_map(|s| s.reason.map(|why| format!("{} {why}", s.node))).collect();
         Error::NoGoodNode { count: self.nodes.len(), reasons: reasons.join("; ") }
     }
+}
 
-    fn error(&self, node: usize, error: TransportError) -> Error {
-        let node = self.nodes[node].name.clone();
-        match error {
-            RpcError::ErrorResp(payload) => match payload.as_revert_data() {
-                Some(data) => Error::Reverted(Revert { data }),
-                None if payload.code == 3 || payload.message.contains("revert") => Error::Reverted(Revert::default()),
-                None => Error::Refused { node, code: payload.code, message: payload.message.to_string() },
-            },
-            RpcError::NullResp | RpcError::DeserError { .. } | RpcError::SerError(_) => {
-                Error::Nonsense { node, what: "the request".into() }
-            }
-            source => Error::Unreachable { node, source },
+/// A question to the node with this name, which is given so much time: its answer, and what that shows of the node.
+async fn asked<T>(
+    name: String,
+    timeout: Duration,
+    question: impl Future<Output = TransportResult<T>>,
+) -> (Result<T, Error>, Observation) {
+    let started = Instant::now();
+    let answer = tokio::time::timeout(timeout, question).await;
+    let silence = || TransportErrorKind::custom_str(&format!("no answer within {} s", timeout.as_secs_f32()));
+    let answer = answer.unwrap_or_else(|_| Err(silence())).map_err(|error| named(name, error));
+    let seen = match &answer {
+        Err(error) if is_fault(error) => Observation::Failed { error: in_words(error) },
+        Ok(_) | Err(_) => Observation::Answered { latency: started.elapsed() },
+    };
+    (answer, seen)
+}
+
+/// An error in our words, of the node with this name.
+fn named(node: String, error: TransportError) -> Error {
+    match error {
+        RpcError::ErrorResp(payload) => match payload.as_revert_data() {
+            Some(data) => Error::Reverted(Revert { data }),
+            None if payload.code == 3 || payload.message.contains("revert") => Error::Reverted(Revert::default()),
+            None => Error::Refused { node, code: payload.code, message: payload.message.to_string() },
+        },
+        RpcError::NullResp | RpcError::DeserError { .. } | RpcError::SerError(_) => {
+            Error::Nonsense { node, what: "the request".into() }
         }
+        source => Error::Unreachable { node, source },
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! An intent has a name. The same name is never sent twice, also after a crash: the second asker gets the outcome of
 //! the first. Outcomes are read from the chain, and as long as their block may still go away they are watched: a
-//! transaction that a reorg threw out is handed in again. A refusal by estimation spends nothing and is forgotten, so
+//! transaction that a reorg threw out is handed in again. What lies deeper is looked up when its name is asked for again,
+//! and sent anew if it is gone. A refusal by estimation spends nothing and is forgotten, so
 //! that the same name can be tried again when things have changed.
 
 mod lane;
@@ -12,7 +13,7 @@ mod tag;
 use crate::{
     PrivateKeySigner,
     client::{Client, Error},
-    gas::{GasPolicy, OverCap},
+    gas::{AtCap, GasPolicy, OverCap},
     revert::Revert,
 };
 use alloy::{
@@ -123,6 +124,16 @@ pub enum Waiting {
         /// The cap.
         cap: u128,
     },
+    /// What was sent offers so much already that the next higher price, as nodes want it, passes the cap. Goes into a block
+    /// when gas gets cheaper.
+    AtCap {
+        /// What it offers, in wei per gas.
+        offered: u128,
+        /// The least that nodes would take instead.
+        next: u128,
+        /// The cap.
+        cap: u128,
+    },
     /// The price of gas cannot be read: it is not known whether it is under the cap.
     PriceUnknown {
         /// Why, in words.
@@ -132,6 +143,13 @@ pub enum Waiting {
     Unreachable {
         /// Why, in words.
         error: String,
+    },
+    /// The nodes have fewer blocks than were seen: whether what was done in a later one still stands cannot be told.
+    Behind {
+        /// Their newest block.
+        head: u64,
+        /// The block that is needed.
+        block: u64,
     },
     /// Transactions that are on their way may take all the ether there is.
     Ether {
@@ -156,8 +174,12 @@ impl std::fmt::Display for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::OverCap { network, cap } => OverCap { network: *network, cap: *cap }.fmt(f),
+            Self::AtCap { offered, next, cap } => AtCap { offered: *offered, next: *next, cap: *cap }.fmt(f),
             Self::PriceUnknown { error } => write!(f, "the price of gas cannot be read: waiting ({error})"),
             Self::Unreachable { error } => write!(f, "the chain cannot be read: waiting ({error})"),
+            Self::Behind { head, block } => {
+                write!(f, "the nodes are at block {head} and block {block} was seen before: waiting for them")
+            }
             Self::Ether { needed, free } => {
                 write!(
                     f,

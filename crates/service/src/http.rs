@@ -1,4 +1,7 @@
-//! The HTTP edge: binding, the body of refusals, protection against pages of other sites, clean stop.
+//! The HTTP edge: binding, serving, the body of refusals, protection against pages of other sites, clean stop.
+
+mod hall;
+mod serving;
 
 use axum::{
     Json, Router,
@@ -66,19 +69,19 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves `router` until `shutdown`; requests under way are finished, within reason. Bodies are limited to
-/// [`MAX_BODY`] where the route has no limit of its own, and only loopback host names are served on loopback.
+/// [`MAX_BODY`] where the route has no limit of its own, and only loopback host names are served on loopback. Connections
+/// are limited by the files that the process may open; those without a whole request after ten seconds are closed.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
     let loopback = listener.local_addr()?.ip().is_loopback();
     let mut app = router.layer(DefaultBodyLimit::max(MAX_BODY));
     if loopback {
         app = app.layer(middleware::from_fn(only_loopback_names));
     }
-    let stop = shutdown.clone();
-    let serving = axum::serve(listener, app).with_graceful_shutdown(async move { stop.cancelled().await });
     tokio::select! {
-        ended = serving.into_future() => ended,
-        () = grace(shutdown) => Ok(()),
+        () = serving::serve(listener, app, shutdown.clone(), hall::Limits::of_this_process()) => {}
+        () = grace(shutdown) => {}
     }
+    Ok(())
 }
 
 /// Open connections (such as idle WebSockets) may hold a stop up for this long and no longer.

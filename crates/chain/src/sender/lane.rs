@@ -2,17 +2,20 @@
 //!
 //! A round asks the node for its newest block. Only when that changed it asks for the wallet's nonce, and only for what
 //! the nonce has passed it asks for receipts.
+//!
+//! An outcome is watched while a reorg may take it back. One that lies deeper is believed until somebody asks for its name
+//! again: then it is looked whether it is still on the chain.
 
 use super::{
     Command, KeyInUse, Receipt, Reply, SendError, Status, Waiting,
-    store::{self, Attempt, Intent, Mined, Open},
+    store::{self, Attempt, Buried, Intent, Mined, Open},
     tag,
 };
 use crate::{
     PrivateKeySigner,
     answers::TransactionReceipt,
     client::{Client, Error, Head, Header, Price},
-    gas::{self, Fees, GasPolicy, OverCap},
+    gas::{self, AtCap, Fees, GasPolicy, OverCap},
     revert::Revert,
 };
 use alloy::{
@@ -36,8 +39,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-/// An unmined transaction is handed to the nodes again after this time.
+/// An unmined transaction is handed to the nodes again after this time, whether they know it or not.
 const REBROADCAST: Duration = Duration::from_secs(10);
+/// Of those that a new block has not taken, so many are asked for: one that the node has lost is handed in again at once.
+const ASKED_FOR: usize = 4;
 /// And the first in line gets a higher fee after this time, each time anew.
 const BUMP: Duration = Duration::from_secs(30);
 /// So often a used nonce must be seen without a receipt before it is asked who used it: nodes show receipts late.
@@ -72,6 +77,8 @@ pub struct SenderLoop {
     open: BTreeMap<u64, Entry>,
     /// What is done but whose block may go away, by block.
     mined: BTreeMap<(u64, String), Mined>,
+    /// Names that were asked for again whose outcome lies deeper than what is watched, and who asks.
+    doubted: BTreeMap<String, Vec<Reply>>,
     /// The newest block of the last full look, and the wallet's nonce after it.
     seen: Option<(B256, u64)>,
     /// The nonce that ours takes next if nobody else sends.
@@ -100,7 +107,7 @@ struct Entry {
 struct Sent {
     nonce: u64,
     attempts: Vec<Attempt>,
-    /// When it was last handed in; `None` for that of an earlier life.
+    /// When it was last handed in; `None` for that of an earlier life, and where the node has lost it.
     handed_in: Option<Instant>,
     /// When its fee was last chosen.
     priced: Instant,
@@ -115,6 +122,16 @@ enum Start {
     Unchecked,
     ForeignSince(Instant),
     Settled,
+}
+
+/// Where something is that was done long ago.
+enum Found {
+    /// Where it was.
+    There,
+    /// In this other block.
+    Moved(Box<TransactionReceipt>, (u64, B256)),
+    /// In none.
+    Gone,
 }
 
 /// Why a round ended early.
@@ -169,6 +186,7 @@ impl SenderLoop {
             waiters: BTreeMap::new(),
             open: BTreeMap::new(),
             mined: BTreeMap::new(),
+            doubted: BTreeMap::new(),
             seen: None,
             expected: None,
             balance: None,
@@ -213,7 +231,7 @@ impl SenderLoop {
             while let Ok(command) = self.inbox.try_recv() {
                 self.accept(command);
             }
-            let had_work = !self.open.is_empty();
+            let had_work = !self.open.is_empty() || !self.doubted.is_empty();
             let round = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
@@ -267,7 +285,7 @@ impl SenderLoop {
     }
 
     fn busy(&self) -> bool {
-        !self.open.is_empty() || !self.mined.is_empty()
+        !self.open.is_empty() || !self.mined.is_empty() || !self.doubted.is_empty()
     }
 
     fn accept(&mut self, Command { intent, reply }: Command) {
@@ -277,9 +295,14 @@ impl SenderLoop {
                 self.waiters.entry(id).or_default().push(reply);
                 self.open.entry(seq).or_insert(Entry { intent, sent: None });
             }
-            Ok((_, Some(outcome))) => drop(reply.send(outcome.into_result(&id))),
+            Ok((_, Some(outcome))) if self.is_watched(&id) => drop(reply.send(outcome.into_result(&id))),
+            Ok((_, Some(_))) => self.doubted.entry(id).or_default().push(reply),
             Err(error) => drop(reply.send(Err(error.into()))),
         }
+    }
+
+    fn is_watched(&self, id: &str) -> bool {
+        self.mined.values().any(|mined| mined.id == id)
     }
 
     /// Looks after everything that is on its way, then sends what is not.
@@ -292,8 +315,11 @@ impl SenderLoop {
         if moved && !planted(Defect::MinedForGood) {
             self.check_mined(&header.head).await?;
         }
+        self.confirm(&header.head).await?;
         if self.open.is_empty() {
-            self.waiting = None;
+            if self.doubted.is_empty() {
+                self.waiting = None;
+            }
             return Ok(());
         }
         let nonce = match self.seen {
@@ -303,6 +329,9 @@ impl SenderLoop {
         self.seen = Some((header.head.hash, nonce));
         self.follow(&header.head, nonce).await?;
         self.notice_strangers(&header.head, nonce).await?;
+        if moved {
+            self.miss(nonce).await?;
+        }
         self.hand_in_again(&header, nonce).await?;
         self.start_waiting(&header, nonce).await
     }
@@ -335,6 +364,64 @@ impl SenderLoop {
             buried.iter().for_each(|key| drop(self.mined.remove(key)));
         }
         Ok(())
+    }
+
+    /// Whether what lies deep and was asked for again is still on the chain; what is not is sent anew. Nobody is answered
+    /// before that is known.
+    async fn confirm(&mut self, head: &Head) -> Result<(), Trouble> {
+        let ids: Vec<String> = self.doubted.keys().cloned().collect();
+        for id in ids {
+            let Some(buried) = store::buried(&self.journal, &id)? else {
+                self.doubted.remove(&id);
+                continue;
+            };
+            let outcome = match self.find(&buried, head).await? {
+                None => continue,
+                Some(Found::There) => Some(buried.outcome),
+                Some(Found::Moved(receipt, block)) => {
+                    Some(self.settle(buried.seq, &buried.intent, buried.nonce, &receipt, block).await?)
+                }
+                Some(Found::Gone) => {
+                    warn!(%id, nonce = buried.nonce, "a reorg took away what was done long ago: sending it anew");
+                    store::revive(&self.journal, &id)?;
+                    self.open.insert(buried.seq, Entry { intent: buried.intent, sent: None });
+                    None
+                }
+            };
+            let replies = self.doubted.remove(&id).unwrap_or_default();
+            match outcome {
+                Some(outcome) => answer(replies, &outcome, &id),
+                None => self.waiters.entry(id).or_default().extend(replies),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where something that lies deep is now; `None` while the nodes cannot tell. It is gone when another block has the
+    /// place of its block, and no node that does well knows another block with it.
+    async fn find(&mut self, buried: &Buried, head: &Head) -> Result<Option<Found>, Trouble> {
+        // Nothing is known by which it could be found: its outcome stands.
+        let Some((number, hash)) = buried.block else { return Ok(Some(Found::There)) };
+        if number > head.number {
+            // A node that lags looks the same as a chain that was set back and has yet to grow.
+            if self.open.is_empty() {
+                self.wait_for(Waiting::Behind { head: head.number, block: number });
+            }
+            return Ok(None);
+        }
+        match self.client.block(number.into()).await? {
+            Some(block) if block.hash == hash => return Ok(Some(Found::There)),
+            Some(_) => {}
+            None => return Ok(None),
+        }
+        for transaction in &buried.hashes {
+            let Some(receipt) = self.client.receipt_anywhere(*transaction).await? else { continue };
+            let (number, hash) = self.block_of(&receipt)?;
+            let part = self.client.block(number.into()).await?.is_some_and(|block| block.hash == hash);
+            let counts = part && number + self.depth <= head.number;
+            return Ok(counts.then(|| Found::Moved(Box::new(receipt), (number, hash))));
+        }
+        Ok(Some(Found::Gone))
     }
 
     /// Reads the outcome of what the wallet's nonce has passed.
@@ -370,10 +457,7 @@ impl SenderLoop {
 
     /// Settles an intent if its receipt is deep enough.
     async fn take(&mut self, seq: u64, receipt: TransactionReceipt, head: &Head) -> Result<(), Trouble> {
-        let (Some(block), Some(block_hash)) = (receipt.block_number, receipt.block_hash) else {
-            let what = format!("the receipt of {}", receipt.transaction_hash);
-            return Err(Error::Nonsense { node: self.client.node().into(), what }.into());
-        };
+        let (block, block_hash) = self.block_of(&receipt)?;
         let depth = self.depth;
         let Some(entry) = self.open.get_mut(&seq) else { return Ok(()) };
         let Some(sent) = entry.sent.as_mut() else { return Ok(()) };
@@ -381,8 +465,30 @@ impl SenderLoop {
         if depth > 0 && block + depth > head.number {
             return Ok(());
         }
-        let mined = Mined { id: entry.intent.id.clone(), nonce: sent.nonce, block, block_hash };
-        let outcome = match (receipt.succeeded, entry.intent.to) {
+        let (intent, nonce) = (entry.intent.clone(), sent.nonce);
+        let outcome = self.settle(seq, &intent, nonce, &receipt, (block, block_hash)).await?;
+        answer(self.waiters.remove(&intent.id).unwrap_or_default(), &outcome, &intent.id);
+        Ok(())
+    }
+
+    /// Number and hash of the block that a receipt names.
+    fn block_of(&self, receipt: &TransactionReceipt) -> Result<(u64, B256), Error> {
+        let what = || format!("the receipt of {}", receipt.transaction_hash);
+        let nonsense = || Error::Nonsense { node: self.client.node().into(), what: what() };
+        receipt.block_number.zip(receipt.block_hash).ok_or_else(nonsense)
+    }
+
+    /// Notes how an intent ended. From now on its block is watched.
+    async fn settle(
+        &mut self,
+        seq: u64,
+        intent: &Intent,
+        nonce: u64,
+        receipt: &TransactionReceipt,
+        (block, block_hash): (u64, B256),
+    ) -> Result<store::Outcome, Trouble> {
+        let mined = Mined { id: intent.id.clone(), nonce, block, block_hash };
+        let outcome = match (receipt.succeeded, intent.to) {
             (true, _) => store::Outcome::Done(Receipt {
                 hash: receipt.transaction_hash,
                 block,
@@ -392,20 +498,16 @@ impl SenderLoop {
                 logs: receipt.logs.clone(),
             }),
             (false, Some(to)) => {
-                let data = entry.intent.data.clone();
+                let data = intent.data.clone();
                 store::Outcome::Failed(self.client.replay(self.key.address(), to, data, block).await?)
             }
             (false, None) => store::Outcome::Failed(Revert::default()),
         };
-        let Some(entry) = self.open.get(&seq) else { return Ok(()) };
-        store::settle(&self.journal, self.key.address(), &entry.intent, &outcome, &mined, receipt.gas_used)?;
+        store::settle(&self.journal, self.key.address(), intent, &outcome, &mined, receipt.gas_used)?;
         self.open.remove(&seq);
         self.waiting = None;
-        for reply in self.waiters.remove(&mined.id).unwrap_or_default() {
-            drop(reply.send(outcome.clone().into_result(&mined.id)));
-        }
         self.mined.insert((block, mined.id.clone()), mined);
-        Ok(())
+        Ok(outcome)
     }
 
     /// The nonce of an intent is used and no attempt of it has a receipt: late news, or another's transaction.
@@ -499,6 +601,29 @@ impl SenderLoop {
         sent.max(mined).unwrap_or(0)
     }
 
+    /// Looks which of the first in line the new block has not taken because the node has lost them.
+    async fn miss(&mut self, nonce: u64) -> Result<(), Trouble> {
+        let waits = |sent: &&Sent| sent.nonce >= nonce && sent.handed_in.is_some() && sent.block.is_none();
+        let waiting = self.open.iter().filter_map(|(seq, entry)| Some((*seq, entry.sent.as_ref().filter(waits)?)));
+        let mut first: Vec<(u64, u64, B256)> =
+            waiting.filter_map(|(seq, sent)| Some((sent.nonce, seq, sent.attempts.last()?.hash))).collect();
+        first.sort_unstable();
+        for (nonce, seq, hash) in first.into_iter().take(ASKED_FOR) {
+            match self.client.knows(hash).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    debug!(nonce, %hash, "the node does not know a transaction any more");
+                    let sent = self.open.get_mut(&seq).and_then(|entry| entry.sent.as_mut());
+                    sent.into_iter().for_each(|sent| sent.handed_in = None);
+                }
+                // It is handed in again after a while anyway.
+                Err(error) if !error.is_transient() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     /// Hands in again what waits too long, raises the fee of the first in line, and fills a nonce that nobody uses.
     async fn hand_in_again(&mut self, header: &Header, nonce: u64) -> Result<(), Trouble> {
         if planted(Defect::NoRebroadcast) {
@@ -539,8 +664,12 @@ impl SenderLoop {
         let price = self.price(header).await?;
         let fees = match self.policy.replace(old, price) {
             Ok(fees) => fees,
-            Err(OverCap { network, cap }) => {
+            Err(gas::NoRaise::OverCap(OverCap { network, cap })) => {
                 self.wait_for(Waiting::OverCap { network, cap });
+                return Ok(());
+            }
+            Err(gas::NoRaise::AtCap(AtCap { offered, next, cap })) => {
+                self.wait_for(Waiting::AtCap { offered, next, cap });
                 return Ok(());
             }
         };
@@ -599,7 +728,8 @@ impl SenderLoop {
         let waiting: Vec<u64> = self.open.iter().filter(|(_, e)| e.sent.is_none()).map(|(seq, _)| *seq).collect();
         if waiting.is_empty() {
             // What holds up those that were sent is known when they are next handed in.
-            if !matches!(self.waiting, Some(Waiting::OverCap { .. } | Waiting::NotTaken { .. })) {
+            use Waiting::{AtCap, NotTaken, OverCap};
+            if !matches!(self.waiting, Some(OverCap { .. } | AtCap { .. } | NotTaken { .. })) {
                 self.waiting = None;
             }
             return Ok(());
@@ -733,8 +863,8 @@ impl SenderLoop {
         match self.client.broadcast(raw).await {
             Ok(hash) => debug!(id, %hash, "sent"),
             Err(error) if error.is_transient() => return Err(error.into()),
-            Err(Error::Refused { message, .. }) if ["already", "nonce too low"].iter().any(|m| message.contains(m)) => {
-                debug!(id, message, "known to the node");
+            Err(Error::Refused { message, .. }) if message.contains("nonce too low") => {
+                debug!(id, message, "its nonce is used: it may be in a block");
             }
             Err(error) => {
                 debug!(id, %error, "the node did not take the transaction (again)");
@@ -812,5 +942,13 @@ impl SenderLoop {
     /// The wallet.
     pub fn address(&self) -> Address {
         self.key.address()
+    }
+}
+
+/// Tells those who asked for a name how it ended.
+fn answer(replies: Vec<Reply>, outcome: &store::Outcome, id: &str) {
+    for reply in replies {
+        // Who asked may have gone.
+        drop(reply.send(outcome.clone().into_result(id)));
     }
 }

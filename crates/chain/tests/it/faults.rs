@@ -39,6 +39,8 @@ pub(crate) struct Faults {
     pub(crate) refuse: BTreeMap<&'static str, (i64, &'static str)>,
     /// It refuses ranges of logs longer than this.
     pub(crate) longest_range: Option<u64>,
+    /// It gives so many logs of a range at most, and does not say that there are more.
+    pub(crate) most_logs: Option<usize>,
     /// It has forgotten all logs.
     pub(crate) no_logs: bool,
     /// It takes transactions and forgets them.
@@ -147,11 +149,16 @@ impl Node {
                 }
             }
         }
+        let of_range = method == "eth_getLogs" && request["params"][0]["fromBlock"].is_string();
         let mut answer = self.chain.handle(request).await;
         let spoiled = faults.legacy && method.starts_with("eth_getBlockBy");
         // Not by index: that would put a result beside an error.
-        if let Some(block) = answer.get_mut("result").and_then(Value::as_object_mut).filter(|_| spoiled) {
+        let mut result = answer.get_mut("result");
+        if let Some(block) = result.as_mut().and_then(|r| r.as_object_mut()).filter(|_| spoiled) {
             block.remove("baseFeePerGas");
+        }
+        if let Some(logs) = result.and_then(Value::as_array_mut).filter(|_| of_range) {
+            logs.truncate(faults.most_logs.unwrap_or(usize::MAX));
         }
         Ok(answer)
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Lane, World,
-    faults::{Faults, Node, client},
+    faults::{Faults, Node, client, impatient},
     journal,
 };
 use bourse_chain::{
@@ -170,6 +170,44 @@ async fn what_a_filter_forgets_is_found_also_after_an_outage_of_hours() {
     token.lane.close().await;
 }
 
+/// A token with transfers in old blocks, and what is read of them over these nodes.
+async fn read_old(world: &World, nodes: &[&Node]) -> Vec<u64> {
+    let mut token = Token::new(world).await;
+    for _ in 0..4 {
+        token.give().await;
+        world.rpc("anvil_mine", json!(["0xc8"])).await;
+    }
+    world.rpc("anvil_mine", json!(["0x200"])).await;
+    let (follower, mut cursor) = token.follow(&client(nodes, impatient()));
+    let mut seen = Vec::new();
+    while let Some(news) = follower.poll(&cursor).await.unwrap() {
+        seen.extend(values(&news));
+        cursor = news.cursor;
+    }
+    token.lane.close().await;
+    seen
+}
+
+#[tokio::test]
+async fn an_old_log_that_one_node_leaves_out_is_found_with_another() {
+    for bad in 0..2 {
+        let world = World::new();
+        let nodes = [Node::of(&world.chain), Node::of(&world.chain)];
+        nodes[bad].spoil(Faults { no_logs: true, ..Default::default() });
+        assert_eq!(read_old(&world, &[&nodes[0], &nodes[1]]).await, [1, 2, 3, 4], "node {bad} has forgotten all");
+    }
+}
+
+#[tokio::test]
+async fn old_logs_that_a_node_cuts_off_without_a_word_are_found() {
+    for most in 1..=3 {
+        let world = World::new();
+        let node = Node::of(&world.chain);
+        node.spoil(Faults { most_logs: Some(most), ..Default::default() });
+        assert_eq!(read_old(&world, &[&node]).await, [1, 2, 3, 4], "{most} at most");
+    }
+}
+
 #[tokio::test]
 async fn a_node_that_refuses_long_ranges_is_asked_for_shorter_ones() {
     let world = World::new();
@@ -188,7 +226,7 @@ async fn a_node_that_refuses_long_ranges_is_asked_for_shorter_ones() {
     }
     assert_eq!(seen, [1, 2, 3]);
     let ranges = node.asked().iter().filter(|m| *m == "eth_getLogs").count();
-    assert!((13..35).contains(&ranges), "{ranges} questions for 1,300 blocks");
+    assert!((39..90).contains(&ranges), "{ranges} questions for 1,300 blocks, each range and its halves");
     token.lane.close().await;
 }
 

@@ -195,3 +195,22 @@ async fn how_deep_a_block_must_lie_depends_on_the_chain() {
     assert_eq!(ask(elsewhere.clone(), None).await, 1);
     assert_eq!(ask(elsewhere, Some(3)).await, 3);
 }
+
+#[tokio::test]
+async fn a_node_that_never_answers_keeps_no_transaction_waiting() {
+    use super::{Lane, journal};
+    let world = World::new();
+    let (a, b) = (Node::of(&world.chain), Node::of(&world.chain));
+    let client = client(&[&a, &b], Settings::embedded());
+    a.spoil(Faults { silent: true, ..Default::default() });
+    client.probe().await;
+    let lane = Lane::open(&client, keys::test_key(0), &journal(), Default::default()).await;
+    let started = std::time::Instant::now();
+    for n in 0..10 {
+        lane.sender.pay(&format!("gift {n}"), Address::with_last_byte(0x42), U256::from(5)).await.unwrap();
+    }
+    // One that was waited for each time would take half a minute.
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    assert!(a.asked().iter().filter(|method| *method == "eth_sendRawTransaction").count() >= 10, "it was told too");
+    lane.close().await;
+}

@@ -248,8 +248,10 @@ async fn a_transaction_that_waits_too_long_gets_a_higher_fee_up_to_the_cap() {
     let lane = Lane::open(&client, keys::test_key(0), &journal, policy).await;
     let mut jobs = paying(&lane, "gift");
     let started = tokio::time::Instant::now();
-    let status = until(&lane, |s| matches!(s.waiting, Some(Waiting::OverCap { .. }))).await;
+    let status = until(&lane, |s| matches!(s.waiting, Some(Waiting::AtCap { .. }))).await;
     assert_eq!((status.sent, attempts(&journal).len()), (1, 3), "bumped twice, then the cap");
+    let words = status.waiting.unwrap().to_string();
+    assert!(words.contains("a transaction waits though it offers") && words.contains("3300000000"), "{words}");
     assert!(started.elapsed() >= Duration::from_secs(90), "{:?}", started.elapsed());
     world.rpc("evm_mine", json!([])).await;
     let receipt = outcome(&mut jobs).await.unwrap();
@@ -269,6 +271,32 @@ async fn what_nodes_forget_is_handed_in_again_while_running() {
     let hash = attempts(&journal)[0];
     node.heal();
     assert_eq!(outcome(&mut jobs).await.unwrap().hash, hash);
+    lane.close().await;
+}
+
+#[tokio::test]
+async fn what_the_node_has_lost_is_handed_in_again_when_a_block_comes_without_it() {
+    let (world, journal) = (World::new(), journal());
+    world.rpc("evm_setAutomine", json!([false])).await;
+    let node = Node::of(&world.chain);
+    node.spoil(Faults { swallows: true, ..Default::default() });
+    let client = client(&[&node], Settings::embedded());
+    let lane = Lane::open(&client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    let mut jobs: Vec<_> = ["one", "two"].map(|id| paying(&lane, id)).into();
+    let started = std::time::Instant::now();
+    until(&lane, |s| s.sent == 2).await;
+    node.heal();
+    world.rpc("evm_mine", json!([])).await;
+    let pending = async || world.client.pending_nonce(keys::test_key(0).address()).await.unwrap();
+    eventually("handed in again", async || pending().await == 2).await;
+    node.asked();
+    world.rpc("evm_mine", json!([])).await;
+    for job in &mut jobs {
+        assert!(outcome(job).await.unwrap().block <= 2);
+    }
+    // Long before it is handed in again whatever the node knows.
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    assert!(!node.asked().contains(&"eth_getTransactionByHash".to_owned()), "what is in a block is not asked for");
     lane.close().await;
 }
 
@@ -297,6 +325,81 @@ async fn a_reorg_while_the_process_is_down_is_noticed_at_the_next_start() {
     world.rpc("anvil_reorg", json!([1, []])).await;
     let lane = Lane::open(&world.client, keys::test_key(0), &journal, GasPolicy::default()).await;
     eventually("paid again", async || world.client.balance(someone()).await.unwrap() == U256::from(5)).await;
+    lane.close().await;
+}
+
+/// A payment that lies so deep that it is no longer watched, and its lane.
+async fn buried(world: &World, client: &bourse_chain::Client, journal: &Journal) -> (Lane, Receipt) {
+    let lane = Lane::open(client, keys::test_key(0), journal, GasPolicy::default()).await;
+    let receipt = lane.sender.pay("gift", someone(), U256::from(5)).await.unwrap();
+    world.rpc("anvil_mine", json!(["0x5a"])).await;
+    let watched =
+        |c: &rusqlite::Connection| c.query_row("SELECT count(*) FROM chain_mined", [], |r| r.get::<_, u64>(0));
+    eventually("buried", async || journal.read(watched).unwrap() == 0).await;
+    (lane, receipt)
+}
+
+#[tokio::test]
+async fn what_a_reorg_takes_away_from_deep_down_is_sent_anew_when_it_is_asked_for_again() {
+    let (world, journal) = (World::new(), journal());
+    let (lane, before) = buried(&world, &world.client, &journal).await;
+    world.rpc("anvil_mine", json!(["0xa"])).await;
+    assert_eq!(world.client.head().await.unwrap().number, before.block + 100);
+    world.rpc("anvil_reorg", json!([101, []])).await;
+    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::ZERO);
+    // Somebody else comes first on the new branch: the nonce of old is not free any more.
+    lane.sender.pay("other", Address::with_last_byte(0x43), U256::from(1)).await.unwrap();
+    let after = lane.sender.pay("gift", someone(), U256::from(5)).await.unwrap();
+    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::from(5));
+    assert!(after.block > before.block && after.hash != before.hash, "{after:?}");
+    let again = lane.sender.pay("gift", someone(), U256::from(5)).await.unwrap();
+    assert_eq!((again, world.client.balance(someone()).await.unwrap()), (after, U256::from(5)));
+    lane.close().await;
+}
+
+#[tokio::test]
+async fn what_lies_deep_costs_one_read_when_it_is_asked_for_again() {
+    let (world, journal) = (World::new(), journal());
+    let node = Node::of(&world.chain);
+    let (lane, before) = buried(&world, &client(&[&node], Settings::embedded()), &journal).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    node.asked();
+    assert_eq!(lane.sender.pay("gift", someone(), U256::from(5)).await.unwrap(), before);
+    assert_eq!(node.asked(), ["eth_getBlockByNumber", "eth_getBlockByNumber"], "the newest block, and its own");
+    lane.close().await;
+}
+
+#[tokio::test]
+async fn what_lies_deep_in_another_block_after_a_reorg_is_not_sent_again() {
+    let (world, journal) = (World::new(), journal());
+    let (lane, before) = buried(&world, &world.client, &journal).await;
+    let raw: String = world.rpc("eth_getRawTransactionByHash", json!([before.hash])).await.as_str().unwrap().into();
+    world.rpc("anvil_reorg", json!([91, []])).await;
+    world.rpc("eth_sendRawTransaction", json!([raw])).await;
+    let after = lane.sender.pay("gift", someone(), U256::from(5)).await.unwrap();
+    assert_eq!((after.hash, world.client.balance(someone()).await.unwrap()), (before.hash, U256::from(5)));
+    assert!(after.block > before.block, "it is where it is now");
+    lane.close().await;
+}
+
+#[tokio::test]
+async fn a_node_that_lags_or_errs_is_no_reason_to_send_again_what_lies_deep() {
+    let (world, journal) = (World::new(), journal());
+    let node = Node::of(&world.chain);
+    let (lane, before) = buried(&world, &client(&[&node], Settings::embedded()), &journal).await;
+    node.spoil(Faults { lag: 91, ..Default::default() });
+    let mut jobs = paying(&lane, "gift");
+    let status = until(&lane, |s| s.waiting.is_some()).await;
+    assert_eq!(status.waiting, Some(Waiting::Behind { head: before.block - 1, block: before.block }));
+    // Another branch, but it cannot be read whether the payment is on it.
+    world.rpc("anvil_reorg", json!([91, []])).await;
+    let errs = (-32603, "internal error");
+    node.spoil(Faults { refuse: [("eth_getTransactionReceipt", errs)].into(), ..Default::default() });
+    let status = until(&lane, |s| matches!(s.waiting, Some(Waiting::Unreachable { .. }))).await;
+    assert_eq!((status.open, world.client.balance(someone()).await.unwrap()), (0, U256::ZERO));
+    node.heal();
+    outcome(&mut jobs).await.unwrap();
+    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::from(5));
     lane.close().await;
 }
 
