@@ -4,6 +4,7 @@ use crate::{
     chance::Chance,
     tally::{Fault, Tally},
 };
+use bourse_protocol::link::Knock;
 use bourse_scheduler::Door;
 use bourse_service::wire::{Broken, Wire};
 use bourse_worker::Dial;
@@ -154,10 +155,13 @@ impl Wire for Pipe {
     }
 }
 
+/// A connection as it arrives, and what the worker says on the way.
+type Arrival = (Pipe, Knock);
+
 /// Where the scheduler listens, while it does.
 #[derive(Clone, Default)]
 pub(crate) struct Address {
-    listener: Arc<Mutex<Option<mpsc::UnboundedSender<Pipe>>>>,
+    listener: Arc<Mutex<Option<mpsc::UnboundedSender<Arrival>>>>,
     /// Connections that are served.
     served: Arc<AtomicUsize>,
 }
@@ -169,7 +173,7 @@ impl Address {
     }
 
     /// Takes connections until the returned receiver is dropped.
-    pub(crate) fn listen(&self) -> mpsc::UnboundedReceiver<Pipe> {
+    pub(crate) fn listen(&self) -> mpsc::UnboundedReceiver<Arrival> {
         let (sender, receiver) = mpsc::unbounded_channel();
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         receiver
@@ -177,16 +181,16 @@ impl Address {
 }
 
 /// Serves what arrives at an address.
-pub(crate) async fn serve(place: Address, mut arriving: mpsc::UnboundedReceiver<Pipe>, door: Door) {
+pub(crate) async fn serve(place: Address, mut arriving: mpsc::UnboundedReceiver<Arrival>, door: Door) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         place.served.store(connections.len(), Ordering::Relaxed);
         tokio::select! {
             biased;
             pipe = arriving.recv() => match pipe {
-                Some(pipe) => {
+                Some((pipe, knock)) => {
                     let door = door.clone();
-                    connections.spawn(async move { door.serve(pipe).await });
+                    connections.spawn(async move { door.serve(pipe, knock).await });
                 }
                 None => return,
             },
@@ -204,11 +208,11 @@ pub(crate) struct Dialer {
 impl Dial for Dialer {
     type Wire = Pipe;
 
-    async fn dial(&mut self) -> Result<Pipe, Broken> {
+    async fn dial(&mut self, knock: Knock) -> Result<Pipe, Broken> {
         tokio::time::sleep(Duration::from_millis(self.sky.chance.within(1..=20))).await;
         let (ours, theirs) = pair(&self.sky);
         let listener = self.address.listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        listener.ok_or(Broken::Closed)?.send(theirs).map_err(|_| Broken::Closed)?;
+        listener.ok_or(Broken::Closed)?.send((theirs, knock)).map_err(|_| Broken::Closed)?;
         Ok(ours)
     }
 }

@@ -18,9 +18,9 @@ use alloy_primitives::{Address, B256, Bytes, keccak256};
 use serde::{Deserialize, Serialize};
 
 /// The newest version of this vocabulary that is spoken here.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The oldest one.
-pub const OLDEST_VERSION: u32 = 2;
+pub const OLDEST_VERSION: u32 = 3;
 /// The path of the WebSocket on the scheduler.
 pub const PATH: &str = "/workers/link";
 /// The largest message either side accepts, in bytes.
@@ -29,6 +29,15 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 pub const HEARTBEAT_SECONDS: u64 = 10;
 /// A worker that was silent for so long is lost, in seconds.
 pub const LOST_SECONDS: u64 = 60;
+
+/// What a worker says in the query of the URL when it connects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Knock {
+    /// Fresh randomness of the worker, used once: a challenge that was signed for another connection is none for this one.
+    /// Vocabularies before 3 have none.
+    #[serde(default)]
+    pub nonce: B256,
+}
 
 /// What the scheduler says before a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +57,9 @@ pub enum Greeting {
         hub: Address,
         /// The chain of the hub.
         chain_id: u64,
+        /// Personal signature of the pool's owner over [`challenge_message`]. Vocabularies before 3 have none.
+        #[serde(default)]
+        signature: Bytes,
     },
     /// The login was accepted.
     Welcome(Welcome),
@@ -258,6 +270,15 @@ pub struct Capabilities {
     pub app_types: Vec<String>,
     /// `linux/x86_64` and the like.
     pub platform: String,
+}
+
+/// The text that the pool's owner signs (as a personal message), so that nobody else can pose as its scheduler: bound to one
+/// pool on one chain, and to the nonces of both sides.
+pub fn challenge_message(chain_id: u64, hub: Address, workerpool: Address, nonce: B256, knock: Knock) -> String {
+    format!(
+        "Bourse scheduler challenge v{VERSION}\nchain: {chain_id}\nhub: {hub}\nworkerpool: {workerpool}\nnonce: {nonce}\nworker's nonce: {}",
+        knock.nonce
+    )
 }
 
 /// The text that a worker signs (as a personal message) to log in: bound to one pool on one chain, one nonce, one wallet.

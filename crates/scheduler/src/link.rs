@@ -5,10 +5,12 @@ mod bucket;
 mod websocket;
 
 use crate::crew::Admission;
-use bourse_chain::{PrivateKeySigner, keys};
+use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync, keys};
 use bourse_protocol::{
     Address, B256,
-    link::{self, Assignment, Capabilities, Frame, Greeting, Heard, Login, Resume, Session, ToScheduler, ToWorker},
+    link::{
+        self, Assignment, Capabilities, Frame, Greeting, Heard, Knock, Login, Resume, Session, ToScheduler, ToWorker,
+    },
     signature,
 };
 use bourse_service::{
@@ -86,7 +88,7 @@ struct Inner {
     hub: Address,
     chain_id: u64,
     clock: Clock,
-    /// The pool owner's, which lets workers contribute.
+    /// The pool owner's, which lets workers contribute and tells the pool's scheduler from others.
     key: PrivateKeySigner,
     events: mpsc::Sender<Event>,
     /// Nonces derive from it and from the number of the connection: nobody else can foretell them.
@@ -129,13 +131,13 @@ impl Door {
     }
 
     /// Serves one connection to its end.
-    pub async fn serve(&self, mut wire: impl Wire) {
+    pub async fn serve(&self, mut wire: impl Wire, knock: Knock) {
         let Ok(permit) = self.inner.logins.try_acquire() else {
             let reason = "many workers log in just now: come again in a moment".into();
             let _ = say(&mut wire, &Greeting::Busy { reason, retry_seconds: BUSY }).await;
             return;
         };
-        match self.log_in(&mut wire).await {
+        match self.log_in(&mut wire, knock).await {
             Ok((worker, applicant)) => {
                 drop(permit);
                 self.admit(wire, worker, applicant).await;
@@ -146,12 +148,16 @@ impl Door {
     }
 
     /// Challenges and checks.
-    async fn log_in(&self, wire: &mut impl Wire) -> Result<(Address, Applicant), End> {
+    async fn log_in(&self, wire: &mut impl Wire, knock: Knock) -> Result<(Address, Applicant), End> {
         let Inner { workerpool, hub, chain_id, .. } = *self.inner;
         let connection = self.inner.connections.fetch_add(1, Ordering::Relaxed);
         let nonce = self.nonce(connection);
         let (oldest_version, version) = (link::OLDEST_VERSION, link::VERSION);
-        say(wire, &Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id }).await?;
+        let text = link::challenge_message(chain_id, hub, workerpool, nonce, knock);
+        let signature = self.inner.key.sign_message_sync(text.as_bytes()).expect("a local key signs every message");
+        let signature = signature.as_bytes().into();
+        say(wire, &Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id, signature })
+            .await?;
         let login: Login = match timeout(STEP, hear(wire)).await.map_err(|_| End::Gone)?? {
             Ok(login) => login,
             Err(error) => return Err(refusal(format!("not understood: {error}: log in first"))),

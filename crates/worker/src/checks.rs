@@ -1,6 +1,6 @@
 //! What must be true before a worker takes work: processors, a true clock, a pool, a deposit, ether for gas.
 
-use crate::{Config, Error, context::Context, machine};
+use crate::{Config, Error, context::Context, machine, owner::Owner};
 use bourse_chain::{GasPolicy, Hub, Sender, gas::Fees};
 use bourse_protocol::{
     Address, U256,
@@ -28,8 +28,9 @@ const DEVELOPMENT: u64 = 31_337;
 
 /// Looks at the machine and reads the pool, and refuses to start where no work could come or none could be done.
 ///
-/// With `busy`, replicates of an earlier life wait: what they still need may be less, so money is not asked for.
-pub(crate) async fn at_start(hub: &Hub, wallet: Address, config: &Config, busy: bool) -> Result<(), Error> {
+/// With `busy`, replicates of an earlier life wait: what they still need may be less, so money is not asked for. Returns the
+/// owner of the pool.
+pub(crate) async fn at_start(hub: &Hub, wallet: Address, config: &Config, busy: bool) -> Result<Owner, Error> {
     let (have, needed) = (machine::cpus(), config.min_cpus);
     if have < needed {
         return Err(Error::TooFewCpus { have, needed });
@@ -53,7 +54,7 @@ pub(crate) async fn at_start(hub: &Hub, wallet: Address, config: &Config, busy: 
         false => return Err(Error::NoGas { wallet, needed, have }),
     }
     tracing::info!(%workerpool, owner = %pool.owner, %wallet, deposit = %account.stake, "the pool is on chain");
-    Ok(())
+    Ok(Owner::new(hub.clone(), workerpool, pool.owner))
 }
 
 async fn clock(hub: &Hub, config: &Config) -> Result<(), Error> {

@@ -15,6 +15,7 @@ mod fetch;
 mod folder;
 mod link;
 mod machine;
+mod owner;
 mod replicate;
 mod service;
 mod store;

@@ -9,14 +9,16 @@ mod websocket;
 use crate::{
     Error,
     context::{Board, Services},
+    owner::Owner,
     store::Store,
 };
 use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync};
 use bourse_protocol::{
-    Address, B256,
+    Address, B256, Bytes,
     ids::TaskId,
     link::{
-        self, Backoff, Capabilities, Frame, Greeting, Heard, Login, Resume, Session, ToScheduler, ToWorker, Welcome,
+        self, Backoff, Capabilities, Frame, Greeting, Heard, Knock, Login, Resume, Session, ToScheduler, ToWorker,
+        Welcome,
     },
     replicate::Status,
 };
@@ -54,8 +56,8 @@ pub trait Dial: Send + 'static {
     /// A connection.
     type Wire: Wire;
 
-    /// Connects.
-    fn dial(&mut self) -> impl Future<Output = Result<Self::Wire, Broken>> + Send;
+    /// Connects, with what the scheduler is told on the way.
+    fn dial(&mut self, knock: Knock) -> impl Future<Output = Result<Self::Wire, Broken>> + Send;
 }
 
 /// Who logs in, and where.
@@ -85,9 +87,10 @@ pub struct NotLoggedIn {
     pub retry_seconds: u64,
 }
 
-/// Connects and logs in, to a new session: the beginning of a link with no worker behind it, such as those of a bench.
+/// Connects and logs in, to a new session: the beginning of a link with no worker behind it, such as those of a bench. With
+/// no chain behind it either, whoever answers is taken for the pool's scheduler.
 pub async fn log_in<D: Dial>(network: &mut D, identity: &Identity) -> Result<(D::Wire, Welcome), NotLoggedIn> {
-    Box::pin(open(network, identity, None, false)).await.map_err(|lost| {
+    Box::pin(open(network, identity, None, None, false)).await.map_err(|lost| {
         let source = std::error::Error::source(&lost).map(|source| format!(": {source}")).unwrap_or_default();
         NotLoggedIn { reason: format!("{lost}{source}"), retry_seconds: lost.retry_seconds() }
     })
@@ -96,6 +99,8 @@ pub async fn log_in<D: Dial>(network: &mut D, identity: &Identity) -> Result<(D:
 /// The loop that keeps the worker connected.
 pub(crate) struct Link {
     identity: Identity,
+    /// Who signs what the pool's scheduler says of itself.
+    owner: Owner,
     store: Store,
     /// Reports to deliver.
     reports: mpsc::Receiver<ToScheduler>,
@@ -131,6 +136,12 @@ enum Lost {
     Refused { reason: String, retry_seconds: u64 },
     #[error("this is not the scheduler of pool {expected}: {found}; check the scheduler's URL and the pool's address")]
     Stranger { expected: Address, found: String },
+    #[error(
+        "what answers is not signed by {owner}, who owns pool {workerpool}, and so is not its scheduler: check the scheduler's URL with the pool's operator"
+    )]
+    Impostor { workerpool: Address, owner: Address },
+    #[error("cannot read who owns the pool")]
+    Chain(#[from] bourse_chain::Error),
     #[error("the scheduler sends what makes no sense")]
     Nonsense,
     #[error("the scheduler sends faster than a worker can act")]
@@ -151,6 +162,8 @@ impl Lost {
             | Self::Broken(_)
             | Self::Gap
             | Self::Stranger { .. }
+            | Self::Impostor { .. }
+            | Self::Chain(_)
             | Self::Nonsense
             | Self::Flood
             | Self::Deaf
@@ -161,7 +174,14 @@ impl Lost {
     /// Whether the session can go on over another connection.
     fn keeps_session(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Silent | Self::Broken(_) | Self::Gap | Self::Busy { .. } => true,
+            // What an impostor does is nothing that the pool's scheduler did.
+            Self::Connect(_)
+            | Self::Silent
+            | Self::Broken(_)
+            | Self::Gap
+            | Self::Busy { .. }
+            | Self::Impostor { .. }
+            | Self::Chain(_) => true,
             Self::Refused { .. }
             | Self::Stranger { .. }
             | Self::Nonsense
@@ -174,7 +194,7 @@ impl Lost {
 
 impl Link {
     pub(crate) fn new(
-        identity: Identity,
+        (identity, owner): (Identity, Owner),
         store: Store,
         reports: mpsc::Receiver<ToScheduler>,
         inbox: mpsc::Sender<ToWorker>,
@@ -182,7 +202,7 @@ impl Link {
         recovering: BTreeSet<TaskId>,
     ) -> Self {
         let (session, waiting, draining, reconnect) = (None, VecDeque::new(), false, Backoff::default());
-        Self { identity, store, reports, inbox, services, recovering, session, waiting, draining, reconnect }
+        Self { identity, owner, store, reports, inbox, services, recovering, session, waiting, draining, reconnect }
     }
 
     /// Runs until `shutdown`; an error of the journal ends it earlier.
@@ -261,7 +281,8 @@ impl Link {
     async fn connection(&mut self, network: &mut impl Dial, linked: &mut bool) -> Result<(), Lost> {
         let resume = self.session.as_ref().map(|(session, s)| Resume { session: *session, received: s.received() });
         let (opened, meanwhile) = {
-            let (opening, mut meanwhile) = (open(network, &self.identity, resume, self.draining), vec![]);
+            let (opening, mut meanwhile) =
+                (open(network, &self.identity, Some(&mut self.owner), resume, self.draining), vec![]);
             tokio::pin!(opening);
             loop {
                 tokio::select! {
@@ -394,15 +415,24 @@ fn sane(backoff: Backoff) -> Backoff {
     Backoff { first_millis: backoff.first_millis.clamp(50, longest_millis), longest_millis }
 }
 
-/// Connects and logs in.
+/// Connects and logs in, if it is the scheduler of the pool's owner that answers.
 async fn open<D: Dial>(
     network: &mut D,
     identity: &Identity,
+    owner: Option<&mut Owner>,
     resume: Option<Resume>,
     draining: bool,
 ) -> Result<(D::Wire, Welcome), Lost> {
-    let mut wire = timeout(STEP, network.dial()).await.map_err(|_| Lost::Silent)?.map_err(Lost::Connect)?;
-    let (version, nonce) = challenge(identity, greeting(&mut wire).await?)?;
+    let knock = Knock { nonce: B256::from(rand::random::<[u8; 32]>()) };
+    let mut wire = timeout(STEP, network.dial(knock)).await.map_err(|_| Lost::Silent)?.map_err(Lost::Connect)?;
+    let (version, nonce, signature) = challenge(identity, greeting(&mut wire).await?)?;
+    if let Some(owner) = owner {
+        let Identity { chain_id, hub, workerpool, .. } = *identity;
+        let text = link::challenge_message(chain_id, hub, workerpool, nonce, knock);
+        if !owner.signed(&text, &signature).await? {
+            return Err(Lost::Impostor { workerpool, owner: owner.address() });
+        }
+    }
     let address = identity.key.address();
     let text = link::login_message(identity.chain_id, identity.hub, identity.workerpool, nonce, address);
     let signature = identity.key.sign_message_sync(text.as_bytes()).expect("a local key signs every message");
@@ -424,11 +454,11 @@ async fn open<D: Dial>(
     }
 }
 
-/// The vocabulary to speak and the nonce to sign, if the challenge is that of the pool this worker works for.
-fn challenge(identity: &Identity, greeting: Greeting) -> Result<(u32, B256), Lost> {
+/// The vocabulary to speak, the nonce to sign and what signs it, if the challenge is that of the pool this worker works for.
+fn challenge(identity: &Identity, greeting: Greeting) -> Result<(u32, B256, Bytes), Lost> {
     let stranger = |found: String| Lost::Stranger { expected: identity.workerpool, found };
     match greeting {
-        Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id } => {
+        Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id, signature } => {
             if (workerpool, hub, chain_id) != (identity.workerpool, identity.hub, identity.chain_id) {
                 return Err(stranger(format!("it runs pool {workerpool} of hub {hub} on chain {chain_id}")));
             }
@@ -438,7 +468,7 @@ fn challenge(identity: &Identity, greeting: Greeting) -> Result<(u32, B256), Los
                     "it speaks versions {oldest_version} to {version} and this worker {oldest} to {newest}"
                 ))
             })?;
-            Ok((common, nonce))
+            Ok((common, nonce, signature))
         }
         Greeting::Busy { reason, retry_seconds } => Err(Lost::Busy { reason: printable(&reason), retry_seconds }),
         Greeting::Refused { reason, retry_seconds } => Err(Lost::Refused { reason: printable(&reason), retry_seconds }),

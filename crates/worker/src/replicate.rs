@@ -6,20 +6,20 @@ use crate::{
     Error, checks,
     compute::Run,
     context::{Context, Services, Trouble},
+    owner,
     store::{Answer, Record},
     task::{self, Next, View},
     upload,
 };
 use bourse_chain::{Head, Header, SendError};
 use bourse_protocol::{
-    Address, B256, Bytes,
+    Address, Bytes,
     abi::IHub,
     deal::{ChainTask, Contribution, ContributionStatus, Deal, ResultLink, TaskStatus},
     ids::{self, TaskId},
     link::{Assignment, ToScheduler},
     money::Nrlc,
     replicate::{Cause, CauseCode, Status},
-    signature,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
@@ -221,16 +221,7 @@ impl Replicate {
     /// Whether the chain would take the authorization: a wallet's signature, or what a contract wallet says.
     async fn is_authorized(&self, assignment: &Assignment, owner: Address) -> Result<bool, Trouble> {
         let message = ids::authorization(self.context.wallet, assignment.task, assignment.enclave_challenge);
-        if signature::signed_message(owner, message, &assignment.authorization) {
-            return Ok(true);
-        }
-        let hash: B256 = bourse_chain::alloy::primitives::eip191_hash_message(message);
-        let call = IHub::verifySignatureCall { account: owner, hash, signature: assignment.authorization.clone() };
-        match self.context.hub.view(&call).await {
-            Ok(valid) => Ok(valid),
-            Err(bourse_chain::Error::Reverted(_)) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        Ok(owner::stands_behind(&self.context.hub, owner, message, &assignment.authorization).await?)
     }
 
     /// Reads the chain at its newest block; what was read of that block before is still true.

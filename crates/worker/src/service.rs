@@ -93,7 +93,7 @@ impl Service {
         let store = Store::new(journal.clone());
         store.forget_before(config.clock.seconds())?;
         let open: BTreeSet<TaskId> = store.open()?.iter().map(Record::task).collect();
-        checks::at_start(&hub, wallet, &config, !open.is_empty()).await?;
+        let owner = checks::at_start(&hub, wallet, &config, !open.is_empty()).await?;
         let machine = machine(&config, &open)?;
         let (sender, lane) = Sender::open(hub.client.clone(), key.clone(), journal, config.gas).await?;
         let (reports, outgoing) = mpsc::channel(QUEUE);
@@ -107,7 +107,7 @@ impl Service {
             key,
             capabilities: capabilities(&config, machine.app_types()),
         };
-        let link = Link::new(identity, store.clone(), outgoing, incoming, services.clone(), open);
+        let link = Link::new((identity, owner), store.clone(), outgoing, incoming, services.clone(), open);
         let context = Context { config, hub, wallet, sender, store, machine, reports, services };
         Ok(Self { context: Arc::new(context), lane, link, inbox })
     }

@@ -3,23 +3,27 @@
 use super::Door;
 use axum::{
     extract::{
-        State,
+        Query, State,
         ws::{Message, WebSocket, WebSocketUpgrade},
     },
     response::Response,
 };
-use bourse_protocol::link;
+use bourse_protocol::link::{self, Knock};
 use bourse_service::wire::{Broken, Wire};
 
 /// The route of the link.
-pub(crate) async fn upgrade(State(door): State<Door>, upgrade: WebSocketUpgrade) -> Response {
+pub(crate) async fn upgrade(
+    State(door): State<Door>,
+    Query(knock): Query<Knock>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     let upgrade = upgrade
         .max_message_size(link::MAX_MESSAGE)
         .max_frame_size(link::MAX_MESSAGE)
         .read_buffer_size(4 * 1024)
         .write_buffer_size(0)
         .max_write_buffer_size(4 * link::MAX_MESSAGE);
-    upgrade.on_upgrade(move |socket| async move { door.serve(Socket(socket)).await })
+    upgrade.on_upgrade(move |socket| async move { door.serve(Socket(socket), knock).await })
 }
 
 struct Socket(WebSocket);

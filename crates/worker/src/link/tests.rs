@@ -1,7 +1,7 @@
 //! The worker's end against a scheduler that the test plays, on tokio's paused clock.
 
 use super::*;
-use bourse_chain::keys::test_key;
+use bourse_chain::{Client, Hub, keys::test_key};
 use bourse_protocol::{U256, ids::DealId, link::Assignment};
 use bourse_service::journal::Journal;
 use tokio::task::JoinSet;
@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 struct Pipe {
     out: mpsc::UnboundedSender<String>,
     into: mpsc::UnboundedReceiver<String>,
+    knock: Knock,
 }
 
 impl Wire for Pipe {
@@ -38,24 +39,33 @@ struct Network(mpsc::UnboundedSender<Pipe>);
 impl Dial for Network {
     type Wire = Pipe;
 
-    async fn dial(&mut self) -> Result<Pipe, Broken> {
+    async fn dial(&mut self, knock: Knock) -> Result<Pipe, Broken> {
         let ((out, their_into), (their_out, into)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-        self.0.send(Pipe { out: their_out, into: their_into }).map_err(|_| Broken::Closed)?;
-        Ok(Pipe { out, into })
+        self.0.send(Pipe { out: their_out, into: their_into, knock }).map_err(|_| Broken::Closed)?;
+        Ok(Pipe { out, into, knock })
     }
 }
 
 const HUB: Address = Address::repeat_byte(1);
 const POOL: Address = Address::repeat_byte(2);
+const OWNER: u32 = 1;
 
 fn identity() -> Identity {
     let (name, key, capabilities) = ("test".into(), test_key(3), Capabilities::default());
     Identity { chain_id: 1, hub: HUB, workerpool: POOL, name, key, capabilities }
 }
 
-fn challenge_of(oldest_version: u32, version: u32) -> Greeting {
+fn challenge_of(oldest_version: u32, version: u32, knock: Knock) -> Greeting {
     let nonce = B256::repeat_byte(9);
-    Greeting::Challenge { oldest_version, version, nonce, workerpool: POOL, hub: HUB, chain_id: 1 }
+    let text = link::challenge_message(1, HUB, POOL, nonce, knock);
+    let signature = test_key(OWNER).sign_message_sync(text.as_bytes()).unwrap().as_bytes().into();
+    Greeting::Challenge { oldest_version, version, nonce, workerpool: POOL, hub: HUB, chain_id: 1, signature }
+}
+
+/// The pool's, who is known: there is no chain to ask.
+fn owner() -> Owner {
+    let nowhere = Client::connect("http://127.0.0.1:1").unwrap();
+    Owner::new(Hub::new(nowhere, HUB), POOL, test_key(OWNER).address())
 }
 
 /// A link at work, and who it talks to.
@@ -73,7 +83,7 @@ impl Rig {
         let (incoming, inbox) = mpsc::channel(64);
         let (dialled, arriving) = mpsc::unbounded_channel();
         let recovering = store.open().unwrap().iter().map(|record| record.task()).collect();
-        let link = Link::new(identity(), store.clone(), outgoing, incoming, Arc::default(), recovering);
+        let link = Link::new((identity(), owner()), store.clone(), outgoing, incoming, Arc::default(), recovering);
         let mut running = JoinSet::new();
         running.spawn(async move { link.run(Network(dialled), CancellationToken::new()).await.unwrap() });
         Self { arriving, reports, _inbox: inbox, _running: running }
@@ -82,7 +92,7 @@ impl Rig {
     /// Takes the next connection and lets the worker in, to a new session.
     async fn admit(&mut self) -> (Login, Talk) {
         let mut wire = self.arriving.recv().await.unwrap();
-        wire.say(&challenge_of(link::OLDEST_VERSION, link::VERSION)).await;
+        wire.say(&challenge_of(link::OLDEST_VERSION, link::VERSION, wire.knock)).await;
         let login: Login = wire.hear().await;
         let welcome = Welcome {
             version: link::VERSION,
@@ -195,4 +205,20 @@ async fn a_worker_that_drains_says_so_to_every_scheduler_that_forgot_it() {
         talk = next;
         assert_eq!(talk.message().await, ToScheduler::Draining);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_challenge_that_was_signed_for_another_connection_gets_no_answer() {
+    let mut rig = Rig::over(&empty());
+    let mut wire = rig.arriving.recv().await.unwrap();
+    let overheard = challenge_of(link::OLDEST_VERSION, link::VERSION, wire.knock);
+    wire.say(&overheard).await;
+    let _: Login = wire.hear().await;
+    drop(wire);
+    for _ in 0..2 {
+        let mut wire = rig.arriving.recv().await.unwrap();
+        wire.say(&overheard).await;
+        assert!(wire.receive().await.is_err(), "it answered");
+    }
+    rig.admit().await;
 }

@@ -2,7 +2,7 @@
 
 use super::Dial;
 use crate::Error;
-use bourse_protocol::link;
+use bourse_protocol::link::{self, Knock};
 use bourse_service::wire::{Broken, Wire};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
@@ -43,14 +43,16 @@ impl WebSocket {
 impl Dial for WebSocket {
     type Wire = Socket;
 
-    async fn dial(&mut self) -> Result<Socket, Broken> {
+    async fn dial(&mut self, knock: Knock) -> Result<Socket, Broken> {
+        let mut url = self.url.clone();
+        url.query_pairs_mut().append_pair("nonce", &knock.nonce.to_string());
         let limits = WebSocketConfig::default()
             .max_message_size(Some(link::MAX_MESSAGE))
             .max_frame_size(Some(link::MAX_MESSAGE))
             // All of it is zeroed for every read.
             .read_buffer_size(4 * 1024)
             .max_write_buffer_size(4 * link::MAX_MESSAGE);
-        let connected = connect_async_with_config(self.url.as_str(), Some(limits), true).await;
+        let connected = connect_async_with_config(url.as_str(), Some(limits), true).await;
         connected.map(|(socket, _)| Socket(socket)).map_err(|e| Broken::Failed(e.into()))
     }
 }

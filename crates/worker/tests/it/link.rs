@@ -1,10 +1,11 @@
 //! The worker's end of the link, against good and bad schedulers.
 
 use crate::{
-    market::Request,
+    market::{Request, WORKER},
     pool::{Heard, Pool},
     world::{World, answering},
 };
+use bourse_chain::keys::test_key;
 use bourse_protocol::{
     Address, B256, U256,
     ids::TaskId,
@@ -12,6 +13,7 @@ use bourse_protocol::{
     link::{ToScheduler, ToWorker},
     replicate::Status,
 };
+use bourse_service::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_scheduler_of_another_pool_gets_no_signature() {
@@ -30,6 +32,23 @@ async fn the_scheduler_of_another_pool_gets_no_signature() {
         stop.cancel();
         worker.join_next().await.unwrap().unwrap().unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_owner_of_the_pool_can_pose_as_its_scheduler() {
+    let mut world = World::open().await;
+    let (hub, pool, url) = (world.market.hub.address, world.market.workerpool, world.store.url.clone());
+    let buyer = test_key(WORKER + 2);
+    let mut stranger = Pool::of_owner(&buyer, 31_337, hub, pool, &url).await;
+    world.config.scheduler_url = stranger.url.clone();
+    let mut worker = tokio::task::JoinSet::new();
+    worker.spawn(world.service().await.unwrap().run(CancellationToken::new(), CancellationToken::new()));
+    for _ in 0..2 {
+        assert!(matches!(stranger.hear().await, Heard::Connected));
+        assert!(matches!(stranger.hear().await, Heard::Gone), "it answered the challenge");
+    }
+    world.market.sell_workerpool(buyer.address()).await;
+    assert_eq!(stranger.logged_in().await, test_key(WORKER).address(), "it owns the pool now");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,7 +30,8 @@ pub(crate) const POOL_PRICE: Nrlc = Nrlc(U256::from_limbs([10_000_000_000, 0, 0,
 /// What every worker deposits, unless a test says otherwise.
 pub(crate) const DEPOSIT: Nrlc = Nrlc(U256::from_limbs([100_000_000_000, 0, 0, 0]));
 
-const OWNER: u32 = 1;
+/// Index of the pool owner's key.
+pub(crate) const OWNER: u32 = 1;
 const REQUESTER: u32 = 2;
 /// Index of the first worker's key.
 pub(crate) const WORKER: u32 = 3;
@@ -44,6 +45,13 @@ pub(crate) struct Market {
     senders: Vec<Sender>,
     counter: AtomicU64,
     _loops: JoinSet<()>,
+}
+
+bourse_chain::alloy::sol_types::sol! {
+    #![sol(alloy_sol_types = bourse_chain::alloy::sol_types)]
+
+    /// Of the registries, whose entries are ERC-721 tokens.
+    function transferFrom(address from, address to, uint256 token) external;
 }
 
 /// What is to be computed.
@@ -111,6 +119,14 @@ impl Market {
         let call = IRegistry::createWorkerpoolCall { owner, description: "pool".into() };
         let receipt = self.send(OWNER, self.deployment.workerpool_registry, &call).await;
         created(&receipt)
+    }
+
+    /// Gives the pool to another owner.
+    pub(crate) async fn sell_workerpool(&self, to: Address) {
+        let from = test_key(OWNER).address();
+        let token = U256::from_be_slice(self.workerpool.as_slice());
+        let call = transferFromCall { from, to, token };
+        self.send(OWNER, self.deployment.workerpool_registry, &call).await;
     }
 
     /// Another category with a period of its own, in seconds.

@@ -1,19 +1,20 @@
 //! A scheduler, played by the test: it lets workers in and hands their messages over.
 
-use crate::store::TOKEN;
+use crate::{market::OWNER, store::TOKEN};
 use axum::{
     Router,
     extract::{
-        State,
+        Query, State,
         ws::{Message, WebSocket, WebSocketUpgrade},
     },
     response::Response,
     routing::get,
 };
+use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync, keys::test_key};
 use bourse_protocol::{
     Address, B256,
     ids::TaskId,
-    link::{self, Backoff, Frame, Greeting, Login, Session, ToScheduler, ToWorker, Welcome},
+    link::{self, Backoff, Frame, Greeting, Knock, Login, Session, ToScheduler, ToWorker, Welcome},
     replicate::{Cause, Status},
     signature,
 };
@@ -39,7 +40,10 @@ enum Down {
 
 #[derive(Clone)]
 struct Door {
-    challenge: Greeting,
+    /// Signs the challenges.
+    key: PrivateKeySigner,
+    /// Its chain, its hub and its pool.
+    place: (u64, Address, Address),
     welcome: Welcome,
     /// The session that a worker may resume; a pool that forgets begins a new one each time.
     session: Kept,
@@ -71,14 +75,17 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) async fn open(chain_id: u64, hub: Address, workerpool: Address, store_url: &str) -> Self {
-        let challenge = Greeting::Challenge {
-            oldest_version: link::OLDEST_VERSION,
-            version: link::VERSION,
-            nonce: B256::repeat_byte(9),
-            workerpool,
-            hub,
-            chain_id,
-        };
+        Self::of_owner(&test_key(OWNER), chain_id, hub, workerpool, store_url).await
+    }
+
+    /// The same, that signs its challenges with this key.
+    pub(crate) async fn of_owner(
+        key: &PrivateKeySigner,
+        chain_id: u64,
+        hub: Address,
+        workerpool: Address,
+        store_url: &str,
+    ) -> Self {
         let welcome = Welcome {
             version: link::VERSION,
             session: 0,
@@ -92,7 +99,8 @@ impl Pool {
         let (up, heard) = mpsc::unbounded_channel();
         let (down, messages) = mpsc::unbounded_channel();
         let (down_end, session) = (Arc::new(Mutex::new(messages)), Arc::new(Mutex::new(None)));
-        let door = Door { challenge, welcome, session: session.clone(), up, down: down_end };
+        let (key, place) = (key.clone(), (chain_id, hub, workerpool));
+        let door = Door { key, place, welcome, session: session.clone(), up, down: down_end };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap());
         let mut server = JoinSet::new();
@@ -175,19 +183,23 @@ impl Pool {
     }
 }
 
-async fn upgrade(State(door): State<Door>, upgrade: WebSocketUpgrade) -> Response {
+async fn upgrade(State(door): State<Door>, Query(knock): Query<Knock>, upgrade: WebSocketUpgrade) -> Response {
     upgrade.on_upgrade(move |socket| async move {
         let _ = door.up.send(Heard::Connected);
-        let _ = serve(socket, &door).await;
+        let _ = serve(socket, knock, &door).await;
         let _ = door.up.send(Heard::Gone);
     })
 }
 
 /// Ends when the connection does.
-async fn serve(mut socket: WebSocket, door: &Door) -> Option<()> {
-    say(&mut socket, &door.challenge).await?;
+async fn serve(mut socket: WebSocket, knock: Knock, door: &Door) -> Option<()> {
+    let (nonce, (chain_id, hub, workerpool)) = (B256::repeat_byte(9), door.place);
+    let text = link::challenge_message(chain_id, hub, workerpool, nonce, knock);
+    let signature = door.key.sign_message_sync(text.as_bytes()).unwrap().as_bytes().into();
+    let (oldest_version, version) = (link::OLDEST_VERSION, link::VERSION);
+    say(&mut socket, &Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id, signature })
+        .await?;
     let Login { address, signature: sign, resume, .. } = listen(&mut socket).await?;
-    let Greeting::Challenge { nonce, workerpool, hub, chain_id, .. } = door.challenge else { return None };
     let message = link::login_message(chain_id, hub, workerpool, nonce, address);
     let valid = signature::signed_message(address, message, &sign);
     let mut kept = door.session.lock().await;
