@@ -1,6 +1,6 @@
 //! What every replicate of a worker shares, and how a replicate says where it stands.
 
-use crate::{Config, Error, machine::Machine, store::Store};
+use crate::{Config, Error, checks::Purse, machine::Machine, store::Store};
 use bourse_chain::{Hub, Sender};
 use bourse_protocol::{
     Address,
@@ -66,6 +66,7 @@ pub(crate) struct Context {
     pub(crate) sender: Sender,
     pub(crate) store: Store,
     pub(crate) machine: Machine,
+    pub(crate) purse: Purse,
     pub(crate) reports: mpsc::Sender<ToScheduler>,
     /// Nothing before the first login.
     pub(crate) services: Arc<Board>,

@@ -128,6 +128,7 @@ impl Replicate {
             };
             self.rest(pause).await;
         }
+        self.context.purse.leave(self.task);
         Ok(self.task)
     }
 
@@ -257,7 +258,7 @@ impl Replicate {
     }
 
     async fn compute(&self, record: &Record, terms: &Terms) -> Result<Flow, Trouble> {
-        if let Err(cause) = checks::gas_for_a_task(&self.context).await? {
+        if let Err(cause) = checks::gas_for_a_task(&self.context, self.task).await? {
             return Err(Trouble::Here(Status::OutOfGas, cause));
         }
         self.say(Status::Running, None).await?;
@@ -303,11 +304,13 @@ impl Replicate {
     }
 
     async fn contribute(&mut self, record: &Record, answer: &Answer) -> Result<Flow, Trouble> {
-        // What is short was said. Until there is ether for the reveal too, nothing is tried and nothing said again.
-        if record.status == Status::OutOfGas
-            && !record.contribution_out
-            && checks::gas_for_a_task(&self.context).await?.is_err()
+        // Until there is ether for the reveals too, nothing is tried. What is short is said once.
+        if !record.contribution_out
+            && let Err(cause) = checks::gas_for_a_task(&self.context, self.task).await?
         {
+            if record.status != Status::OutOfGas {
+                self.say(Status::OutOfGas, Some(cause)).await?;
+            }
             return Ok(Flow::Pause(self.context.config.poll * 4));
         }
         if !record.contribution_out {

@@ -108,7 +108,8 @@ impl Service {
             capabilities: capabilities(&config, machine.app_types()),
         };
         let link = Link::new((identity, owner), store.clone(), outgoing, incoming, services.clone(), open);
-        let context = Context { config, hub, wallet, sender, store, machine, reports, services };
+        let purse = checks::Purse::default();
+        let context = Context { config, hub, wallet, sender, store, machine, purse, reports, services };
         Ok(Self { context: Arc::new(context), lane, link, inbox })
     }
 

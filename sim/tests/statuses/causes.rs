@@ -175,6 +175,36 @@ pub(crate) async fn a_wallet_without_ether_for_the_reveal() -> Life {
     world.after(task, &worker, Status::ResultUploaded).await
 }
 
+/// Its wallet has ether for one task and a bit, and a free slot for another.
+pub(crate) async fn ether_for_one_task_where_two_are_offered() -> Life {
+    let world = World::open().await;
+    let worker = world.worker_with_slots(WORKER, 2).await;
+    worker.machine().compute(Work::Hangs);
+    let first = world.buy(3).await;
+    world.until(first, &worker, Status::Computing).await;
+    world.market.set_ether(WORKER, world.market.ether_for_a_task(120).await).await;
+    let second = world.buy(1).await;
+    let life = world.until(second, &worker, Status::Failed).await;
+    worker.machine().compute(Work::Done);
+    world.until(first, &worker, Status::Contributed).await;
+    world.market.contribute(OTHER, first, ANSWER, OTHER).await;
+    world.after(first, &worker, Status::Revealed).await;
+    life
+}
+
+/// Its wallet has ether for one task, if it had nothing to reveal.
+pub(crate) async fn ether_that_an_earlier_reveal_needs() -> Life {
+    let (world, worker, first) = at_work(3).await;
+    worker.machine().compute(Work::Done);
+    world.until(first, &worker, Status::Contributed).await;
+    world.market.set_ether(WORKER, world.market.ether_for_a_task(105).await).await;
+    let second = world.buy(1).await;
+    let life = world.until(second, &worker, Status::Failed).await;
+    world.market.contribute(OTHER, first, ANSWER, OTHER).await;
+    world.after(first, &worker, Status::Revealed).await;
+    life
+}
+
 pub(crate) async fn time_that_is_moved() -> Life {
     let (world, worker, task) = at_work(1).await;
     world.pass(LOST_SECONDS + 10).await;

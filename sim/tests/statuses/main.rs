@@ -75,6 +75,8 @@ causes! {
     a_wallet_without_ether_before_the_work => Created, OutOfGas(OutOfGas), Failed(OutOfGas);
     a_wallet_without_ether_after_the_work => Computed, OutOfGas(OutOfGas), CanContribute, Contributing, Completed;
     a_wallet_without_ether_for_the_reveal => Contributed, OutOfGas(OutOfGas), Revealed, ResultUploaded;
+    ether_for_one_task_where_two_are_offered => Created, OutOfGas(OutOfGas), Failed(OutOfGas);
+    ether_that_an_earlier_reveal_needs => Created, OutOfGas(OutOfGas), Failed(OutOfGas);
     a_deposit_that_was_withdrawn => Created, CantContributeSinceStakeTooLow(StakeTooLow);
     others_that_agree_while_the_pool_looks_away => Computed, CantContributeSinceTaskNotActive(TaskNotActive);
     a_deadline_that_passes_while_the_pool_looks_away => Computed,

@@ -219,6 +219,12 @@ impl Market {
         rpc(&self.chain, "evm_mine", json!([])).await;
     }
 
+    /// Ether that a wallet needs before it takes a task, in wei, times `percent`.
+    pub(crate) async fn ether_for_a_task(&self, percent: u64) -> U256 {
+        let fees = GasPolicy::default().offer(self.hub.client.price().await.unwrap()).unwrap();
+        self.hub.work_gas(None).await.unwrap().needed(fees) * U256::from(percent) / U256::from(100)
+    }
+
     /// Lets the chain's time pass.
     pub(crate) async fn pass(&self, seconds: u64) {
         rpc(&self.chain, "evm_increaseTime", json!([seconds])).await;

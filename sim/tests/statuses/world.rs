@@ -73,7 +73,13 @@ impl World {
 
     /// A worker with a played machine, logged in.
     pub(crate) async fn worker(&self, n: u32) -> Worker {
+        self.worker_with_slots(n, 1).await
+    }
+
+    /// The same, that computes so many tasks at once.
+    pub(crate) async fn worker_with_slots(&self, n: u32, slots: u32) -> Worker {
         let mut worker = self.hire(n, Computer::Played(Arc::new(Machine::new(self.shelf.clone()))));
+        worker.config.slots = slots;
         worker.start().await;
         worker
     }
