@@ -148,6 +148,14 @@ pub enum Error {
         /// Seconds.
         behind: u64,
     },
+    /// The clock is wrong the other way.
+    #[error(
+        "the clock of this machine is {ahead} s ahead of blocks that are being made now: set it, as with NTP, or use a node that does not lag; deadlines are the chain's"
+    )]
+    ClockAhead {
+        /// Seconds.
+        ahead: u64,
+    },
     /// The worker's folder cannot be used.
     #[error("cannot use the worker's folder {path}")]
     Folder {

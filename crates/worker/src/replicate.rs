@@ -84,6 +84,7 @@ enum Flow {
 #[derive(Clone)]
 struct Sight {
     now: u64,
+    block_time: u64,
     stake: Nrlc,
     task: ChainTask,
     contribution: Contribution,
@@ -153,6 +154,7 @@ impl Replicate {
         let sight = self.look(&terms).await?;
         let view = View {
             now: sight.now,
+            block_time: sight.block_time,
             worker: self.context.wallet,
             record: &record,
             task: &sight.task,
@@ -230,12 +232,12 @@ impl Replicate {
         let header = self.context.hub.client.recent_header().await?;
         let head = header.head;
         // The next block is not older than the last one, whatever this machine's clock says.
-        let now = self.context.now().max(head.timestamp);
+        let (now, block_time) = (self.context.now().max(head.timestamp), head.timestamp);
         if let Some((block, sight)) = &mut self.seen
             && tells_nothing_new(&header, *block, self.task)
         {
             *block = head;
-            return Ok(Sight { now, ..sight.clone() });
+            return Ok(Sight { now, block_time, ..sight.clone() });
         }
         let hub = self.context.hub.at(head);
         let mut task = hub.task(self.task).await?;
@@ -252,7 +254,7 @@ impl Replicate {
             ContributionStatus::Unset => hub.account(self.context.wallet).await?.stake,
             _ => Nrlc::ZERO,
         };
-        let sight = Sight { now, stake, task, contribution };
+        let sight = Sight { now, block_time, stake, task, contribution };
         self.seen = Some((head, sight.clone()));
         Ok(sight)
     }

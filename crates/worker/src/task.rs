@@ -19,8 +19,10 @@ pub(crate) const MAX_ATTEMPTS: u32 = 3;
 /// Everything that a decision rests on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
-    /// Seconds since the epoch.
+    /// Seconds since the epoch on this machine's clock, or at the newest block if that is later.
     pub(crate) now: u64,
+    /// The time of the newest block. The one after it is later, and may still be in time.
+    pub(crate) block_time: u64,
     /// The wallet.
     pub(crate) worker: Address,
     /// What it knows for good.
@@ -33,6 +35,15 @@ pub(crate) struct View<'a> {
     pub(crate) stake: Nrlc,
     /// What a contribution locks.
     pub(crate) stake_needed: Nrlc,
+}
+
+impl View<'_> {
+    /// The time that decides. Where work or stake could be lost it is the chain's own, which takes what comes before its
+    /// deadlines whatever this machine's clock says; before that nobody needs to wait for a block.
+    fn time(&self) -> u64 {
+        let nothing_to_lose = self.record.answer.is_none() && self.contribution.status == ContributionStatus::Unset;
+        if nothing_to_lose { self.now } else { self.block_time }
+    }
 }
 
 /// One step.
@@ -64,7 +75,7 @@ pub(crate) fn next(view: &View<'_>) -> Next {
         (TaskStatus::Completed | TaskStatus::Failed, status) => closed(view, status),
         (TaskStatus::Unset | TaskStatus::Active | TaskStatus::Revealing, Rejected) => unrevealed(),
         (TaskStatus::Unset | TaskStatus::Active | TaskStatus::Revealing, Unset | Contributed | Proved)
-            if view.now >= view.task.final_deadline =>
+            if view.time() >= view.task.final_deadline =>
         {
             over(view)
         }
@@ -101,7 +112,7 @@ fn before_contribution(view: &View<'_>) -> Next {
     if let Some(cause) = &record.aborted {
         return Next::End(aborted(cause), Some(cause.clone()));
     }
-    if view.now >= view.task.contribution_deadline {
+    if view.time() >= view.task.contribution_deadline {
         let text = "the time for contributions is over";
         return end(Status::CantContributeSinceAfterDeadline, CauseCode::ContributionTimeout, text);
     }
@@ -138,7 +149,7 @@ fn before_reveal(view: &View<'_>) -> Next {
     if view.contribution.result_hash != view.task.consensus {
         return Next::Watch(Cause::new(CauseCode::ConsensusReached, "the others agreed on another result"));
     }
-    if view.now >= view.task.reveal_deadline {
+    if view.time() >= view.task.reveal_deadline {
         return unrevealed();
     }
     if !seal_is_ours(view) {

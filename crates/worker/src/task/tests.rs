@@ -79,8 +79,13 @@ fn contribution(status: ContributionStatus, digest: ResultDigest) -> Contributio
 }
 
 fn decide(now: u64, record: &Record, task: &ChainTask, contribution: &Contribution) -> Next {
+    decide_at((now, now), record, task, contribution)
+}
+
+/// The same, where the newest block is older than this machine's clock shows.
+fn decide_at((now, block_time): (u64, u64), record: &Record, task: &ChainTask, contribution: &Contribution) -> Next {
     let worker = Address::ZERO;
-    next(&View { now, worker, record, task, contribution, stake: STAKE, stake_needed: STAKE })
+    next(&View { now, block_time, worker, record, task, contribution, stake: STAKE, stake_needed: STAKE })
 }
 
 fn shown(next: &Next) -> String {
@@ -154,6 +159,22 @@ fn the_reveal_needs_no_word_of_the_scheduler() {
 }
 
 #[test]
+fn a_clock_that_is_ahead_loses_neither_stake_nor_work() {
+    let (active, revealing) = (task(TaskStatus::Active), task(TaskStatus::Revealing));
+    let none = contribution(ContributionStatus::Unset, DIGEST);
+    let vote = contribution(ContributionStatus::Contributed, DIGEST);
+    assert_eq!(decide_at((1_000, 49), &contributed(), &revealing, &vote), Next::Reveal);
+    assert_eq!(decide_at((1_000, 69), &contributed(), &active, &vote), Next::Wait(Some(Status::Contributed)));
+    assert_eq!(decide_at((1_000, 69), &computed(), &active, &none), Next::Contribute);
+    for (record, task, vote, block_time) in
+        [(contributed(), &revealing, &vote, 50), (computed(), &active, &none, 70), (record(), &active, &none, 10)]
+    {
+        let next = decide_at((1_000, block_time), &record, task, vote);
+        assert!(matches!(next, Next::End(..)), "the chain says so, or nothing is lost: {next:?}");
+    }
+}
+
+#[test]
 fn a_contribution_that_may_be_out_is_seen_to_its_end_whatever_the_scheduler_wants() {
     let none = contribution(ContributionStatus::Unset, DIGEST);
     let record = Record { aborted: aborted().aborted, ..contributed() };
@@ -219,6 +240,7 @@ fn a_stake_that_is_too_low_says_what_is_missing() {
     let record = record();
     let view = View {
         now: 10,
+        block_time: 10,
         worker: Address::ZERO,
         record: &record,
         task: &active,

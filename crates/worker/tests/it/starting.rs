@@ -1,11 +1,12 @@
 //! A worker that could not work does not start, and says why.
 
 use crate::{market::WORKER, world::World};
-use bourse_chain::{Client, Hub, keys::test_key};
+use bourse_chain::{Client, Hub, Settings, alloy::rpc::client::RpcClient, keys::test_key};
 use bourse_devchain::{Chain, Config};
 use bourse_protocol::Address;
-use bourse_service::journal;
+use bourse_service::{clock::Clock, journal};
 use bourse_worker::{Error, Service, wasm};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_named() {
@@ -44,6 +45,31 @@ async fn a_clock_that_is_behind_the_chain_is_named() {
     let opened = Service::open(world.config.clone(), test_key(WORKER), hub, wasm::Engine::new().unwrap()).await;
     let error = opened.unwrap_err();
     assert!(matches!(error, Error::Clock { behind: 61..=180 }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_ahead_of_blocks_that_are_made_now_is_named() {
+    let world = World::open().await;
+    let chain = Chain::open(Config { chain_id: 1_337, ..Config::default() }).unwrap();
+    let mine = async |rpc: RpcClient| {
+        let _: serde_json::Value = rpc.request("evm_mine", ()).await.unwrap();
+    };
+    mine(chain.rpc_client()).await;
+    let mut miner = tokio::task::JoinSet::new();
+    let rpc = chain.rpc_client();
+    miner.spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            mine(rpc.clone()).await;
+        }
+    });
+    let settings = Settings { depth: Some(1), ..Settings::embedded() };
+    let client = Client::new(vec![("test".into(), chain.rpc_client())], settings);
+    let hub = Hub::new(client, Address::repeat_byte(9));
+    let clock = Clock::virtual_at(Clock::Wall.seconds() + 600);
+    let config = bourse_worker::Config { clock, ..world.config.clone() };
+    let error = Service::open(config, test_key(WORKER), hub, wasm::Engine::new().unwrap()).await.unwrap_err();
+    assert!(matches!(error, Error::ClockAhead { ahead: 540..=660 }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
