@@ -29,7 +29,7 @@ use std::{
 };
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::debug;
 pub(crate) use websocket::upgrade;
@@ -265,7 +265,9 @@ impl<W: Wire> Talk<'_, W> {
 
     /// Until the connection ends. Says whether the session can go on over another one.
     async fn run(&mut self, inbox: &mut mpsc::Receiver<ToWorker>) -> bool {
-        let mut bucket = Bucket::full(self.door.inner.clock.millis());
+        // Not by the clock on the wall, which may be set back: the worker would wait until it is there again.
+        let (mut bucket, began) = (Bucket::full(0), Instant::now());
+        let millis = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         loop {
             tokio::select! {
                 biased;
@@ -283,7 +285,7 @@ impl<W: Wire> Talk<'_, W> {
                 received = timeout(SILENCE, self.wire.receive()) => {
                     let Ok(Ok(text)) = received else { return true };
                     // Who talks too fast is listened to more slowly; the network holds it back.
-                    while !bucket.take(self.door.inner.clock.millis()) {
+                    while !bucket.take(millis()) {
                         sleep(Bucket::REFILL).await;
                     }
                     match self.take(text).await {
@@ -371,6 +373,97 @@ pub(crate) fn secret() -> B256 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bourse_chain::keys::test_key;
+    use bourse_protocol::{ids::TaskId, link::Welcome, replicate::Status};
+    use tokio::task::JoinSet;
+
+    const HUB: Address = Address::repeat_byte(1);
+    const POOL: Address = Address::repeat_byte(2);
+
+    /// One end of a connection within the test.
+    struct Pipe {
+        out: mpsc::UnboundedSender<String>,
+        into: mpsc::UnboundedReceiver<String>,
+    }
+
+    impl Wire for Pipe {
+        async fn send(&mut self, text: String) -> Result<(), Broken> {
+            self.out.send(text).map_err(|_| Broken::Closed)
+        }
+
+        async fn receive(&mut self) -> Result<Option<String>, Broken> {
+            self.into.recv().await.map(Some).ok_or(Broken::Closed)
+        }
+    }
+
+    /// A worker before a door, whose clock stands still, and what arrives behind it.
+    struct Rig {
+        wire: Pipe,
+        events: mpsc::Receiver<Event>,
+        _serving: JoinSet<()>,
+    }
+
+    impl Rig {
+        fn open() -> Self {
+            let ((out, their_into), (their_out, into)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+            let (sender, events) = mpsc::channel(1);
+            let door = Door::new((POOL, HUB, 1), Clock::virtual_at(1_000), test_key(1), secret(), sender);
+            let mut serving = JoinSet::new();
+            let theirs = Pipe { out: their_out, into: their_into };
+            serving.spawn(async move { door.serve(theirs, Knock::default()).await });
+            Self { wire: Pipe { out, into }, events, _serving: serving }
+        }
+
+        /// Answers the challenge, in this vocabulary.
+        async fn logs_in(&mut self, version: u32) {
+            let Greeting::Challenge { nonce, .. } = hear(&mut self.wire).await.unwrap().unwrap() else {
+                panic!("no challenge")
+            };
+            let key = test_key(3);
+            let text = link::login_message(1, HUB, POOL, nonce, key.address());
+            let signature = key.sign_message_sync(text.as_bytes()).unwrap().as_bytes().to_vec().into();
+            let (name, capabilities) = ("w".into(), Capabilities::default());
+            let login =
+                Login { version, address: key.address(), name, signature, capabilities, resume: None, draining: false };
+            say(&mut self.wire, &login).await.unwrap();
+        }
+
+        /// Lets the worker in. Whoever drops the inbox ends the connection.
+        async fn is_admitted(&mut self) -> mpsc::Sender<ToWorker> {
+            let Some(Event::Joined { answer, .. }) = self.events.recv().await else { panic!("nobody came") };
+            let (outbox, inbox) = mpsc::channel(1);
+            let welcome = Welcome {
+                version: link::VERSION,
+                session: 1,
+                resumed: false,
+                received: 0,
+                reconnect: Default::default(),
+                gateway_url: String::new(),
+                upload_url: String::new(),
+                upload_token: String::new(),
+            };
+            answer.send(Admission::In { welcome, session: Session::default(), missed: vec![], inbox }).unwrap();
+            outbox
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_does_not_go_on_freezes_no_worker() {
+        let mut rig = Rig::open();
+        rig.logs_in(link::VERSION).await;
+        let _outbox = rig.is_admitted().await;
+        let mut session = Session::<ToScheduler>::default();
+        for n in 0..2_000u64 {
+            let task = TaskId(B256::from(bourse_protocol::U256::from(n)));
+            let frame = session.say(ToScheduler::Report { task, status: Status::Running, cause: None }).unwrap();
+            say(&mut rig.wire, &frame).await.unwrap();
+            let Some(Event::Said { message, .. }) = rig.events.recv().await else { panic!("it left") };
+            assert_eq!(Some(message), frame.message);
+            while let Ok(text) = rig.wire.into.try_recv() {
+                session.hear::<ToWorker>(parse(Some(&text)).unwrap_or(Frame { sent: 0, ack: 0, message: None }));
+            }
+        }
+    }
 
     #[test]
     fn names_are_made_safe() {
