@@ -448,6 +448,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_worker_of_another_vocabulary_is_refused_and_the_reason_says_which() {
+        for version in [link::OLDEST_VERSION - 1, link::VERSION + 1] {
+            let mut rig = Rig::open();
+            rig.logs_in(version).await;
+            let Greeting::Refused { reason, .. } = hear(&mut rig.wire).await.unwrap().unwrap() else {
+                panic!("let in")
+            };
+            let (oldest, newest) = (link::OLDEST_VERSION, link::VERSION);
+            let spoken = format!("this pool speaks versions {oldest} to {newest} and the worker {version}");
+            assert!(reason.starts_with(&spoken), "{reason}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_clock_that_does_not_go_on_freezes_no_worker() {
         let mut rig = Rig::open();
         rig.logs_in(link::VERSION).await;

@@ -205,6 +205,15 @@ pub(crate) async fn ether_that_an_earlier_reveal_needs() -> Life {
     life
 }
 
+/// Returns what the second is told.
+pub(crate) async fn a_second_worker_of_one_wallet() -> String {
+    let (world, worker, task) = at_work(1).await;
+    let refused = world.log_in(WORKER).await.err().unwrap();
+    worker.machine().compute(Work::Done);
+    world.until(task, &worker, Status::Completed).await;
+    refused.reason
+}
+
 pub(crate) async fn time_that_is_moved() -> Life {
     let (world, worker, task) = at_work(1).await;
     world.pass(LOST_SECONDS + 10).await;

@@ -54,6 +54,13 @@ macro_rules! causes {
     };
 }
 
+/// The first one keeps its place, and the second hears why it is not let in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_worker_of_one_wallet_is_refused() {
+    let refusal = causes::a_second_worker_of_one_wallet().await;
+    assert!(refusal.contains("is connected already: a wallet serves one worker at a time"), "{refusal}");
+}
+
 /// Development chains may be moved in time; nobody falls silent by that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_whose_time_is_moved_costs_no_worker_its_work() {

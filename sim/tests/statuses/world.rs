@@ -13,10 +13,11 @@ use bourse_protocol::{
     deal::TaskStatus,
     ids::TaskId,
     ipfs::Multiaddr,
+    link::Capabilities,
     replicate::{CauseCode, Status},
 };
 use bourse_service::{CancellationToken, clock::Clock, journal::Journal};
-use bourse_worker::{Config, Error, Service, wasm};
+use bourse_worker::{Config, Error, Identity, NotLoggedIn, Service, WebSocket, wasm};
 use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 
@@ -89,6 +90,20 @@ impl World {
         let mut worker = self.hire(n, Computer::Sandbox(wasm::Engine::new().unwrap()));
         worker.start().await;
         worker
+    }
+
+    /// What another process of this wallet hears that logs in. A connection that is let in ends at once.
+    pub(crate) async fn log_in(&self, n: u32) -> Result<(), NotLoggedIn> {
+        let identity = Identity {
+            chain_id: self.market.hub.client.chain_id().await.unwrap(),
+            hub: self.market.hub.address,
+            workerpool: self.market.workerpool,
+            name: format!("another worker-{n}"),
+            key: test_key(n),
+            capabilities: Capabilities::default(),
+        };
+        let mut network = WebSocket::to(&format!("ws://{}", self.place)).unwrap();
+        bourse_worker::log_in(&mut network, &identity).await.map(drop)
     }
 
     fn hire(&self, n: u32, computer: Computer) -> Worker {

@@ -222,3 +222,38 @@ async fn a_challenge_that_was_signed_for_another_connection_gets_no_answer() {
     }
     rig.admit().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_worker_says_every_ten_seconds_that_it_lives() {
+    let mut rig = Rig::over(&empty());
+    let (_, mut talk) = rig.admit().await;
+    let began = Instant::now();
+    let mut beats = Vec::new();
+    while beats.len() < 5 {
+        assert_eq!(talk.hear().await, None);
+        beats.push(began.elapsed().as_secs());
+    }
+    assert_eq!(beats, [0, 10, 20, 30, 40]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduler_of_another_vocabulary_is_refused_and_the_reason_says_which() {
+    let (newer, older) = (link::VERSION + 1, link::OLDEST_VERSION - 1);
+    for (oldest, newest) in [(newer, newer + 1), (0, older)] {
+        let (dialled, mut arriving) = mpsc::unbounded_channel();
+        let scheduler = async {
+            let mut wire: Pipe = arriving.recv().await.unwrap();
+            wire.say(&challenge_of(oldest, newest, wire.knock)).await;
+            assert!(wire.receive().await.is_err(), "it answered");
+        };
+        let (mut network, identity) = (Network(dialled), identity());
+        let (refused, ()) = tokio::join!(log_in(&mut network, &identity), scheduler);
+        let reason = refused.err().unwrap().reason;
+        let spoken = format!(
+            "it speaks versions {oldest} to {newest} and this worker {} to {}",
+            link::OLDEST_VERSION,
+            link::VERSION
+        );
+        assert!(reason.contains(&spoken), "{reason}");
+    }
+}
