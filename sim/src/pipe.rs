@@ -155,10 +155,13 @@ impl Wire for Pipe {
     }
 }
 
+/// A connection as it arrives, and what the worker says on the way.
+type Arrival = (Pipe, Knock);
+
 /// Where the scheduler listens, while it does.
 #[derive(Clone, Default)]
 pub(crate) struct Address {
-    listener: Arc<Mutex<Option<mpsc::UnboundedSender<(Pipe, Knock)>>>>,
+    listener: Arc<Mutex<Option<mpsc::UnboundedSender<Arrival>>>>,
     /// Connections that are served.
     served: Arc<AtomicUsize>,
 }
@@ -170,7 +173,7 @@ impl Address {
     }
 
     /// Takes connections until the returned receiver is dropped.
-    pub(crate) fn listen(&self) -> mpsc::UnboundedReceiver<(Pipe, Knock)> {
+    pub(crate) fn listen(&self) -> mpsc::UnboundedReceiver<Arrival> {
         let (sender, receiver) = mpsc::unbounded_channel();
         *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
         receiver
@@ -178,7 +181,7 @@ impl Address {
 }
 
 /// Serves what arrives at an address.
-pub(crate) async fn serve(place: Address, mut arriving: mpsc::UnboundedReceiver<(Pipe, Knock)>, door: Door) {
+pub(crate) async fn serve(place: Address, mut arriving: mpsc::UnboundedReceiver<Arrival>, door: Door) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         place.served.store(connections.len(), Ordering::Relaxed);

@@ -9,6 +9,7 @@ mod causes;
 mod machine;
 mod market;
 mod node;
+mod reorgs;
 mod shelf;
 mod world;
 

@@ -43,7 +43,7 @@ pub(crate) struct Market {
     category: U256,
     senders: Vec<Sender>,
     counter: AtomicU64,
-    _loops: JoinSet<()>,
+    loops: JoinSet<()>,
 }
 
 /// What is to be computed.
@@ -84,7 +84,7 @@ impl Market {
             category: U256::ZERO,
             senders,
             counter: AtomicU64::new(0),
-            _loops: loops,
+            loops: loops,
         };
         market.furnish().await;
         market
@@ -223,6 +223,28 @@ impl Market {
     pub(crate) async fn ether_for_a_task(&self, percent: u64) -> U256 {
         let fees = GasPolicy::default().offer(self.hub.client.price().await.unwrap()).unwrap();
         self.hub.work_gas(None).await.unwrap().needed(fees) * U256::from(percent) / U256::from(100)
+    }
+
+    /// The number of the newest block.
+    pub(crate) async fn height(&self) -> u64 {
+        self.hub.client.head().await.unwrap().number
+    }
+
+    /// Mines empty blocks.
+    pub(crate) async fn mine(&self, blocks: u64) {
+        for _ in 0..blocks {
+            rpc(&self.chain, "evm_mine", json!([])).await;
+        }
+    }
+
+    /// Other blocks, empty ones, take the place of the newest.
+    pub(crate) async fn reorganise(&self, blocks: u64) {
+        rpc(&self.chain, "anvil_reorg", json!([blocks, []])).await;
+    }
+
+    /// From now on nobody here sends anything, or hands in again what a reorg threw out.
+    pub(crate) async fn fall_silent(&mut self) {
+        self.loops.shutdown().await;
     }
 
     /// Lets the chain's time pass.

@@ -136,7 +136,7 @@ impl World {
     }
 
     /// The task as `GET /tasks/{id}` shows it; `None` while the scheduler does not know it.
-    async fn view(&self, task: TaskId) -> Option<TaskView> {
+    pub(crate) async fn view(&self, task: TaskId) -> Option<TaskView> {
         let answer = self.http.get(format!("http://{}/tasks/{task}", self.place)).send().await.unwrap();
         match answer.status().as_u16() {
             404 => None,
@@ -182,6 +182,15 @@ impl World {
         let replicate = view.and_then(|view| view.replicates.into_iter().find(|r| r.wallet_address == wallet));
         let life = replicate.map(|r| r.status_update_list).unwrap_or_default();
         life.into_iter().map(|change| (change.status, change.cause.map(|cause| cause.code))).collect()
+    }
+}
+
+/// Waits until something is so.
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        tokio::time::sleep(LOOK).await;
     }
 }
 
