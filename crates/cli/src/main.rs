@@ -34,7 +34,12 @@ mod up;
 use clap::Parser;
 use std::process::ExitCode;
 
+/// Hashes that are remembered, 128 bytes each: the usual number takes 16 MiB.
+const HASHES: usize = 1 << 13;
+
 fn main() -> ExitCode {
+    // One that is made already is as good.
+    let _ = bourse_chain::alloy::primitives::utils::init_keccak_cache(HASHES);
     let arguments = args::Arguments::parse();
     output::start_log(arguments.verbose);
     allow_many_files();
