@@ -732,18 +732,23 @@ impl Service {
     fn tell_metrics(&mut self, reply: oneshot::Sender<Metrics>) {
         let (known, connected) = self.pool.crew.count();
         let metrics = Metrics {
-            ok: !self.full,
+            ok: true,
+            obstacles: vec![],
             disk_full: self.full,
             open_tasks: self.pool.open_tasks().len(),
             waiting_tasks: self.pool.waiting(),
             connected_workers: connected,
             known_workers: known,
+            newest_block: self.cursor.next().checked_sub(1),
+            blocks_left: None,
             nodes: vec![],
             sender: self.sender.status(),
         };
         let client = self.hub.client.clone();
         self.jobs.spawn(async move {
-            let _ = reply.send(Metrics { nodes: client.probe().await, ..metrics });
+            let nodes = client.probe().await;
+            let depth = client.depth().await.unwrap_or_default();
+            let _ = reply.send(Metrics { nodes, ..metrics }.judged(depth));
             Done::Answered
         });
     }
