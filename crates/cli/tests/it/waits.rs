@@ -107,3 +107,36 @@ fn over_the_cap_everybody_says_that_it_waits_and_goes_on_when_gas_gets_cheaper()
     }
     network.stop().succeeded();
 }
+
+#[test]
+fn of_two_schedulers_on_one_key_one_stops_and_says_why() {
+    let home = Home::new();
+    let network = Network::up(&home, "n", &["--no-scheduler", "--workers", "2", "--block-time", "1"]);
+    let dir = network.dir.display().to_string();
+    let mut pools = Vec::new();
+    for n in 0..2 {
+        let (name, worker) = (format!("s{n}"), format!("w{n}"));
+        let line = ["scheduler", "--network", &dir, "--port", "0"];
+        let mut scheduler = home.start(network::on(&home.join(name), &line));
+        let url = scheduler_url(&mut scheduler);
+        let key = network.key_file(&home, &network.file["keys"]["workers"][n], &worker).display().to_string();
+        let line = ["worker", "--network", &dir, "--key-file", &key, "--scheduler-url", &url];
+        let worker = home.start(network::on(&home.join(format!("d{worker}")), &line));
+        eventually("the worker should be there", || {
+            (network::get(&format!("{url}/metrics"))?["connectedWorkers"] == 1).then_some(())
+        });
+        pools.push((scheduler, worker));
+    }
+    let runs: Vec<_> = (0..6).map(|_| home.start(network.run(1_000, &["--trust", "1"]))).collect();
+    let wallet = network.file["keys"]["workerpoolOwner"]["address"].as_str().unwrap().to_owned();
+    let stopped = eventually("one of the two should stop", || pools.iter_mut().position(|p| !p.0.is_running()));
+    let (scheduler, _worker) = pools.remove(stopped);
+    let ended =
+        scheduler.wait(PATIENCE).failed(1, &["is used by another process too", "every process needs a key of its own"]);
+    assert!(ended.stderr.to_lowercase().contains(&wallet.to_lowercase()), "{ended:#?}");
+    assert!(pools[0].0.is_running(), "the other one goes on");
+    // What the workers of the stopped one have begun may wait for it.
+    drop(runs);
+    home.run(network.run(1_000, &["--trust", "1"])).succeeded();
+    network.stop().succeeded();
+}
