@@ -4,6 +4,7 @@
 
 use crate::{
     answers::{self, TransactionReceipt},
+    follower::Progress,
     health::NodeStatus,
     nodes::{self, Nodes, Settings},
     revert::Revert,
@@ -22,6 +23,7 @@ use alloy::{
     transports::{RpcError, TransportError, http::Http},
 };
 use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
 use url::Url;
 
 /// Why something could not be read or done.
@@ -232,6 +234,16 @@ impl Client {
     /// How the nodes do, as last seen: for metrics.
     pub fn status(&self) -> Vec<NodeStatus> {
         self.nodes.status()
+    }
+
+    /// Tells how far those who follow the chain over this connection are, while they have much left to read.
+    pub fn progress(&self) -> watch::Receiver<Option<Progress>> {
+        self.nodes.progress.subscribe()
+    }
+
+    /// How far one of them is.
+    pub(crate) fn catching_up(&self, progress: Option<Progress>) {
+        self.nodes.progress.send_replace(progress);
     }
 
     /// Looks at all nodes now, and says how they do.

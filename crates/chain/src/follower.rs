@@ -113,6 +113,15 @@ pub struct News {
     pub resync: bool,
 }
 
+/// How far a follower is that has much left to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The newest block that was read.
+    pub block: u64,
+    /// How many are left.
+    pub left: u64,
+}
+
 /// Reads logs as blocks come. Clones share what they learn of the node.
 #[derive(Clone, Debug)]
 pub struct Follower {
@@ -416,15 +425,17 @@ impl Follower {
         }
     }
 
-    /// Says now and then how far catching up is.
+    /// Says how far catching up is: to whoever watches at once, in the log now and then.
     fn report(&self, at: u64, left: u64) {
         let mut pace = self.pace();
         if left < REPORT.1 {
             if pace.reported.take().is_some() {
+                self.client.catching_up(None);
                 tracing::info!(block = at, "caught up with the chain");
             }
             return;
         }
+        self.client.catching_up(Some(Progress { block: at, left }));
         match pace.reported {
             Some(since) if since.elapsed() < REPORT.0 => {}
             _ => {

@@ -27,4 +27,4 @@ pub use health::NodeStatus;
 pub use hub::Hub;
 pub use nodes::Settings;
 pub use revert::Revert;
-pub use sender::{KeyInUse, Receipt, SendError, Sender, SenderLoop, Status as SenderStatus, Waiting};
+pub use sender::{KeyInUse, OutOfGas, Receipt, SendError, Sender, SenderLoop, Status as SenderStatus, Waiting};

@@ -7,6 +7,7 @@
 use crate::{
     answers,
     client::{Error, Head, Header},
+    follower::Progress,
     health::{Health, Limits, NodeStatus, Observation},
     revert::Revert,
 };
@@ -23,7 +24,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -86,6 +87,8 @@ pub(crate) struct Nodes {
     room: Arc<Semaphore>,
     /// The newest block as it was seen last, and when.
     latest: Mutex<Option<(Instant, Header)>>,
+    /// How far those who follow the chain over this connection are, while they have much left to read.
+    pub(crate) progress: watch::Sender<Option<Progress>>,
     born: Instant,
     pub(crate) depth: OnceLock<u64>,
 }
@@ -120,6 +123,7 @@ impl Nodes {
             telling: Mutex::default(),
             room: Arc::new(Semaphore::new(TELLING)),
             latest: Mutex::default(),
+            progress: watch::Sender::new(None),
             born: Instant::now(),
             depth: OnceLock::new(),
         }

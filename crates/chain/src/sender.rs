@@ -68,17 +68,8 @@ pub enum SendError {
         revert: Revert,
     },
     /// The wallet cannot pay for it. Nothing was sent.
-    #[error("wallet {wallet} has {have} wei and {id} needs up to {needed} wei for gas: send ether to it")]
-    OutOfGas {
-        /// The intent.
-        id: String,
-        /// Who pays.
-        wallet: Address,
-        /// What it needs.
-        needed: U256,
-        /// What there is.
-        have: U256,
-    },
+    #[error(transparent)]
+    OutOfGas(OutOfGas),
     /// The node refuses the transaction. Nothing was sent.
     #[error("{id} was not accepted")]
     Chain {
@@ -194,6 +185,21 @@ impl std::fmt::Display for Waiting {
     }
 }
 
+/// The wallet could not pay for the last transaction that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
+#[error("wallet {wallet} has {have} wei and {id} needs up to {needed} wei for gas: send ether to it")]
+#[serde(rename_all = "camelCase")]
+pub struct OutOfGas {
+    /// The intent.
+    pub id: String,
+    /// Who pays.
+    pub wallet: Address,
+    /// What it needs.
+    pub needed: U256,
+    /// What there is.
+    pub have: U256,
+}
+
 /// What a sender is doing, for people and for metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -204,8 +210,24 @@ pub struct Status {
     pub sent: usize,
     /// Why the others wait, if they must.
     pub waiting: Option<Waiting>,
+    /// The wallet cannot pay: known from the last transaction that was asked for, until one can be paid.
+    pub out_of_gas: Option<OutOfGas>,
     /// The sender has stopped for good.
     pub stopped: Option<KeyInUse>,
+}
+
+impl Status {
+    /// What keeps the sender from sending, in words.
+    pub fn obstacle(&self) -> Option<String> {
+        let stopped = self.stopped.as_ref().map(ToString::to_string);
+        let waiting = || self.waiting.as_ref().map(ToString::to_string);
+        stopped.or_else(waiting).or_else(|| self.out_of_gas.as_ref().map(ToString::to_string))
+    }
+
+    /// Whether somebody must do something before anything can be sent: it does not pass by itself.
+    pub fn needs_help(&self) -> bool {
+        self.stopped.is_some() || self.out_of_gas.is_some() || matches!(self.waiting, Some(Waiting::Ether { .. }))
+    }
 }
 
 /// How many intents of a wallet in a journal have no outcome yet.

@@ -20,10 +20,15 @@ use bourse_protocol::{
     params::Params,
 };
 use eyre::WrapErr;
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 /// The largest result that is downloaded, in bytes.
 const MAX_RESULT: usize = 1 << 30;
+/// How often a pool is asked what keeps it from working while a result is waited for.
+const OBSTACLES: Duration = Duration::from_secs(3);
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -290,6 +295,9 @@ pub(crate) trait Waiting {
     /// Something changed.
     fn progress(&mut self, task: &TaskView);
 
+    /// What keeps the pool from working, by kind and in words; nothing if nothing does.
+    fn obstacles(&mut self, of_the_pool: BTreeMap<String, String>);
+
     /// The chain cannot be asked just now.
     fn unreachable(&mut self, error: &bourse_chain::Error);
 }
@@ -305,6 +313,7 @@ pub(crate) async fn await_result(
 ) -> eyre::Result<Outcome> {
     let http = bourse_service::http::client(Duration::from_secs(60));
     let pause = hub.client.poll_interval().max(Duration::from_millis(50));
+    let mut asked = Instant::now();
     loop {
         match hub.task(task).await {
             Ok(state) => match state.status {
@@ -324,8 +333,24 @@ pub(crate) async fn await_result(
         {
             waiting.progress(&view);
         }
+        if let Some(scheduler) = scheduler
+            && asked.elapsed() >= OBSTACLES
+        {
+            asked = Instant::now();
+            waiting.obstacles(obstacles(&http, scheduler).await.unwrap_or_default());
+        }
         tokio::time::sleep(pause).await;
     }
+}
+
+/// What keeps a pool from working, as its scheduler says; `None` when it cannot be asked just now.
+async fn obstacles(http: &reqwest::Client, scheduler: &str) -> Option<BTreeMap<String, String>> {
+    let answer = http.get(format!("{scheduler}/metrics")).send().await.ok()?;
+    let metrics: serde_json::Value = answer.error_for_status().ok()?.json().await.ok()?;
+    let named = |obstacle: &serde_json::Value| {
+        Some((obstacle["what"].as_str()?.to_owned(), obstacle["words"].as_str()?.to_owned()))
+    };
+    Some(metrics["obstacles"].as_array()?.iter().filter_map(named).collect())
 }
 
 /// A task as its scheduler shows it; `None` when it cannot be asked just now.

@@ -2,7 +2,7 @@
 //!
 //! What is remembered is checked on the chain before it is used. A deployment that was interrupted goes on.
 
-use crate::failure;
+use crate::{failure, waits};
 use bourse_chain::{
     Client, GasPolicy, PrivateKeySigner, Sender,
     deploy::{self, Deployment, Options},
@@ -81,6 +81,8 @@ pub(crate) async fn put(
     let (key, gas) = wallet;
     let (sender, lane) = Sender::open(client.clone(), key.clone(), journal.clone(), gas).await?;
     let (stop, mut lanes) = (CancellationToken::new(), JoinSet::new());
+    let status = lane.watch();
+    lanes.spawn(async move { waits::transactions("the transactions of the deployment", status).await });
     lanes.spawn(lane.run(stop.clone()));
     let deployed = async {
         let deployment = deploy::deploy(client, &sender, options, |step| tell(step)).await?;

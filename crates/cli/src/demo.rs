@@ -326,6 +326,8 @@ struct Silent;
 impl Waiting for Silent {
     fn progress(&mut self, _: &TaskView) {}
 
+    fn obstacles(&mut self, _: BTreeMap<String, String>) {}
+
     fn unreachable(&mut self, _: &bourse_chain::Error) {}
 }
 

@@ -1,6 +1,6 @@
 //! Giving roles what they need to start, and taking back what is left at the end.
 
-use crate::{failure, keyring::Keyring, output};
+use crate::{failure, keyring::Keyring, output, waits};
 use bourse_chain::{
     Client, GasPolicy, Hub, PrivateKeySigner, Sender, alloy::primitives::Bytes, deploy::Deployment,
     sender::open_intents,
@@ -92,6 +92,8 @@ impl Treasury {
             return Ok(sender.clone());
         }
         let (sender, lane) = Sender::open(self.client.clone(), key.clone(), self.journal.clone(), self.policy).await?;
+        let (whose, status) = (format!("the transactions of wallet {}", key.address()), lane.watch());
+        self.lanes.spawn(async move { waits::transactions(&whose, status).await });
         self.lanes.spawn(lane.run(self.stop.clone()));
         self.senders.insert(key.address(), sender.clone());
         Ok(sender)

@@ -30,6 +30,7 @@ mod shutdown;
 mod task;
 mod turn;
 mod up;
+mod waits;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -101,7 +101,7 @@ impl Network {
         let mut start = Start::new(plan, journal, tell)?;
         let data_dir = start.plan.data_dir.clone();
         let assembled = tokio::select! {
-            assembled = start.assemble() => assembled,
+            assembled = Box::pin(start.assemble()) => assembled,
             full = services::no_room(&data_dir) => Err(full),
             () = stop.cancelled() => Err(failure::interrupted(format!(
                 "stopped before the network was ready; what was sent is on chain, and known in {}: start again to go on",
@@ -203,7 +203,7 @@ impl<'a> Start<'a> {
         let store = self.store(ports.store.0)?;
         self.market(&hub, contracts.start_block, ports.market.0).await?;
         self.watch.lap("market and store");
-        let registered = self.publish(&hub, &contracts.deployment, &store, &ports.market.1).await?;
+        let registered = Box::pin(self.publish(&hub, &contracts.deployment, &store, &ports.market.1)).await?;
         self.watch.lap("publishing");
         (self.tell)(&format!("market      {}", ports.market.1));
         let scheduler_url = match ports.scheduler {

@@ -17,7 +17,7 @@ use clap::Args;
 use eyre::WrapErr;
 use serde_json::json;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -209,6 +209,8 @@ pub(crate) struct Narrator {
     said: BTreeMap<String, Status>,
     stage: Option<bourse_protocol::task::Stage>,
     obstacle: Option<String>,
+    /// Of the pool.
+    obstacles: BTreeSet<String>,
     unreachable: bool,
 }
 
@@ -217,6 +219,18 @@ impl Waiting for Narrator {
         if !std::mem::replace(&mut self.unreachable, true) {
             output::say(&format!("  {error}; waiting for it: Ctrl-C stops waiting, not the computation"));
         }
+    }
+
+    fn obstacles(&mut self, of_the_pool: BTreeMap<String, String>) {
+        for (what, words) in &of_the_pool {
+            if !self.obstacles.contains(what) {
+                output::say(&format!("  the pool: {words}"));
+            }
+        }
+        if of_the_pool.is_empty() && !self.obstacles.is_empty() {
+            output::say("  the pool: goes on");
+        }
+        self.obstacles = of_the_pool.into_keys().collect();
     }
 
     fn progress(&mut self, task: &TaskView) {

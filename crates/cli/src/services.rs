@@ -1,6 +1,6 @@
 //! Starting each service with what it needs.
 
-use crate::{failure, keyring::Keyring};
+use crate::{failure, keyring::Keyring, waits};
 use bourse_chain::{GasPolicy, Hub, PrivateKeySigner};
 use bourse_devchain as devchain;
 use bourse_protocol::{Address, U256};
@@ -182,7 +182,9 @@ pub(crate) async fn scheduler(
         full_pass: FULL_PASS,
         ..bourse_scheduler::Config::new(plan.workerpool, plan.dir)
     };
+    let progress = hub.client.progress();
     let (service, lane) = bourse_scheduler::Service::open(config, key, hub).await?;
+    waits::tell(jobs, "the scheduler".into(), lane.watch(), Some(progress), stop.clone());
     let lane_stop = stop.clone();
     jobs.spawn(async move { ("scheduler's transactions", lane.work(lane_stop).await.map_err(Into::into)) });
     jobs.spawn(async move { ("scheduler", service.run(listener, stop).await.map_err(Into::into)) });
@@ -233,6 +235,7 @@ pub(crate) async fn worker(
         ..bourse_worker::Config::new(&plan.name, url, plan.workerpool, plan.dir)
     };
     let service = bourse_worker::Service::open(config, key, hub, engine).await?;
+    waits::tell(jobs, plan.name, service.sending(), None, stop.clone());
     jobs.spawn(async move { ("worker", service.run(drain, stop).await.map_err(Into::into)) });
     Ok(())
 }

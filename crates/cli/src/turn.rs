@@ -3,7 +3,7 @@
 //! Two that send from one key at the same time would take the same nonce. The turn lasts as long as transactions are sent:
 //! who waits for a result lets others buy.
 
-use crate::{args::Gas, network, output};
+use crate::{args::Gas, network, output, waits};
 use bourse_chain::{Hub, PrivateKeySigner, Sender};
 use bourse_service::{CancellationToken, journal::Journal};
 use eyre::WrapErr;
@@ -36,6 +36,8 @@ impl Turn {
         let lock = locked(&folder.join(format!("{}.lock", key.address()))).await?;
         let (sender, lane) = Sender::open(hub.client.clone(), key.clone(), journal, gas.policy()).await?;
         let (mut lanes, end) = (JoinSet::new(), CancellationToken::new());
+        let status = lane.watch();
+        lanes.spawn(async move { waits::transactions("your transactions", status).await });
         lanes.spawn(lane.run(end.clone()));
         Ok(Self { sender, lanes, end, _lock: lock })
     }

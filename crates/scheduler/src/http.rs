@@ -32,8 +32,10 @@ pub(crate) enum Query {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Metrics {
-    /// Nothing is known that keeps the pool from working.
+    /// Nothing is known that keeps the pool from working and does not pass by itself.
     pub(crate) ok: bool,
+    /// What keeps it from working now.
+    pub(crate) obstacles: Vec<Obstacle>,
     /// The pool waits for room on its disk.
     pub(crate) disk_full: bool,
     /// Tasks that have not ended.
@@ -44,10 +46,41 @@ pub(crate) struct Metrics {
     pub(crate) connected_workers: usize,
     /// Workers that were here since the scheduler started, or have work.
     pub(crate) known_workers: usize,
+    /// The newest block that was taken in.
+    pub(crate) newest_block: Option<u64>,
+    /// How many blocks are left to take in; unknown while no node does well.
+    pub(crate) blocks_left: Option<u64>,
     /// How the nodes of the chain do.
     pub(crate) nodes: Vec<NodeStatus>,
     /// What the pool owner's sender is doing.
     pub(crate) sender: SenderStatus,
+}
+
+/// Something that keeps the pool from working.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Obstacle {
+    /// For programs: `disk`, `nodes` or `sender`.
+    pub(crate) what: &'static str,
+    /// For people.
+    pub(crate) words: String,
+}
+
+impl Metrics {
+    /// The same with what follows from it, where blocks count when so many lie above them.
+    pub(crate) fn judged(mut self, depth: u64) -> Self {
+        let good = self.nodes.iter().filter(|node| node.state == "good");
+        let newest = good.map(|node| node.height.unwrap_or_default()).max();
+        let taken = self.newest_block.map_or(0, |block| block + 1);
+        self.blocks_left = newest.map(|newest| (newest + 1).saturating_sub(depth).saturating_sub(taken));
+        self.ok = !self.disk_full && newest.is_some() && !self.sender.needs_help();
+        let disk = self.disk_full.then(|| ("disk", "the disk is full: waiting for room".to_owned()));
+        let nodes = newest.is_none().then(|| ("nodes", "no node of the chain does well: waiting for one".to_owned()));
+        let sender = self.sender.obstacle().map(|words| ("sender", words));
+        let found = [disk, nodes, sender].into_iter().flatten();
+        self.obstacles = found.map(|(what, words)| Obstacle { what, words }).collect();
+        self
+    }
 }
 
 type Queries = mpsc::Sender<Query>;
@@ -121,4 +154,74 @@ async fn unknown() -> Response {
 
 fn stopping() -> Response {
     refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the scheduler is stopping: try again when it is back")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bourse_chain::{OutOfGas, Waiting};
+    use bourse_protocol::{Address, U256};
+
+    fn metrics(state: &'static str, sender: SenderStatus) -> Metrics {
+        let node = NodeStatus {
+            node: "a".into(),
+            state,
+            reason: None,
+            height: Some(100),
+            lag: None,
+            latency_ms: None,
+            last_error: None,
+            times_aside: 0,
+        };
+        let nodes = vec![node];
+        Metrics {
+            ok: true,
+            obstacles: vec![],
+            disk_full: false,
+            open_tasks: 0,
+            waiting_tasks: 0,
+            connected_workers: 0,
+            known_workers: 0,
+            newest_block: Some(90),
+            blocks_left: None,
+            nodes,
+            sender,
+        }
+    }
+
+    fn named(metrics: &Metrics) -> Vec<&str> {
+        metrics.obstacles.iter().map(|obstacle| obstacle.what).collect()
+    }
+
+    #[test]
+    fn what_is_left_to_take_in_is_what_counts() {
+        let left = |newest_block, depth| {
+            let metrics = Metrics { newest_block, ..metrics("good", SenderStatus::default()) }.judged(depth);
+            (metrics.ok, metrics.blocks_left)
+        };
+        assert_eq!(left(Some(90), 0), (true, Some(10)));
+        assert_eq!(left(Some(99), 1), (true, Some(0)));
+        assert_eq!(left(None, 0), (true, Some(101)));
+        let unknown = metrics("aside", SenderStatus::default()).judged(0);
+        assert_eq!((unknown.ok, unknown.blocks_left, named(&unknown)), (false, None, vec!["nodes"]));
+    }
+
+    #[test]
+    fn what_does_not_pass_by_itself_is_not_ok() {
+        let over_cap = Waiting::OverCap { network: 2, cap: 1 };
+        let waits = |waiting| SenderStatus { waiting: Some(waiting), ..Default::default() };
+        let metrics_of = |sender| metrics("good", sender).judged(0);
+        let waiting = metrics_of(waits(over_cap));
+        assert_eq!((waiting.ok, named(&waiting)), (true, vec!["sender"]));
+        let ether = metrics_of(waits(Waiting::Ether { needed: U256::from(2), free: U256::from(1) }));
+        assert_eq!((ether.ok, named(&ether)), (false, vec!["sender"]));
+        let (id, wallet) = ("initialize".to_owned(), Address::ZERO);
+        let broke = OutOfGas { id, wallet, needed: U256::from(2), have: U256::from(1) };
+        let broke = metrics_of(SenderStatus { out_of_gas: Some(broke), ..Default::default() });
+        assert!(!broke.ok && broke.obstacles[0].words.contains("send ether to it"));
+        let full = Metrics { disk_full: true, ..metrics("good", SenderStatus::default()) }.judged(0);
+        assert_eq!((full.ok, named(&full)), (false, vec!["disk"]));
+        let shown = serde_json::to_value(&broke).unwrap();
+        assert!(shown["sender"]["outOfGas"].is_object() && shown["newestBlock"] == 90 && shown["blocksLeft"] == 10);
+    }
 }

@@ -42,6 +42,7 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
     task::{JoinError, JoinSet},
+    time::sleep,
 };
 use tracing::{error, info, warn};
 
@@ -154,7 +155,7 @@ impl Service {
         let (events, inbox) = mpsc::channel(EVENTS);
         let place = (config.workerpool, hub.address, chain_id);
         let crew = Crew::of(config.allowed.clone());
-        let mut service = Self {
+        let service = Self {
             follower: Follower::new(hub.client.clone(), filter(&hub)),
             pool: Pool::new(store, config.clock.clone(), crew),
             results,
@@ -179,7 +180,6 @@ impl Service {
             cursor,
             sender,
         };
-        service.resume().await?;
         Ok((service, lane))
     }
 
@@ -188,16 +188,17 @@ impl Service {
         self.door.clone()
     }
 
-    /// Puts the remembered tasks back on the table.
+    /// Puts the remembered tasks back on the table. Meanwhile workers are let in: their logins take longer than this.
     async fn resume(&mut self) -> Result<(), Error> {
-        let lately = self.pool.store.recent(LESSONS)?;
+        let lately = beside_others(|| self.pool.store.recent(LESSONS))?;
         self.pool.learn(&lately);
+        let remembered = beside_others(|| self.pool.store.open_tasks())?;
         let (mut known, mut open) = (BTreeMap::new(), 0_usize);
-        for task in self.pool.store.open_tasks()? {
+        for task in remembered {
             let terms = (task.deal.app.pointer, task.deal.category);
             let (period, app_type) = match known.get(&terms) {
                 Some(found) => found,
-                None => known.entry(terms).or_insert(describe(&self.hub, &task.deal).await?),
+                None => known.entry(terms).or_insert(self.describe_when_it_can_be_read(&task.deal).await?),
             };
             let need = Need::new(app_type.clone(), task.deal.tag, self.config.floor);
             self.agenda.revisit([task.task]);
@@ -208,6 +209,18 @@ impl Service {
             info!(tasks = open, "going on with open tasks");
         }
         Ok(())
+    }
+
+    async fn describe_when_it_can_be_read(&self, deal: &Deal) -> Result<(u64, String), Error> {
+        loop {
+            match describe(&self.hub, deal).await {
+                Err(error) if error.is_transient() => {
+                    warn!(%error, "cannot read the chain; trying again");
+                    sleep(self.hub.client.poll_interval()).await;
+                }
+                described => return Ok(described?),
+            }
+        }
     }
 
     /// Serves workers and people over HTTP, and works, until `shutdown`.
@@ -234,6 +247,11 @@ impl Service {
     }
 
     async fn serve(mut self, mut questions: mpsc::Receiver<Query>, shutdown: CancellationToken) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(()),
+            resumed = self.resume() => resumed?,
+        }
         let mut tick = tokio::time::interval(self.hub.client.poll_interval().min(Duration::from_secs(1)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut full_pass = tokio::time::interval(self.config.full_pass);
@@ -807,18 +825,23 @@ impl Service {
     fn tell_metrics(&mut self, reply: oneshot::Sender<Metrics>) {
         let (known, connected) = self.pool.crew.count();
         let metrics = Metrics {
-            ok: !self.full,
+            ok: true,
+            obstacles: vec![],
             disk_full: self.full,
             open_tasks: self.pool.open_tasks().len(),
             waiting_tasks: self.pool.waiting(),
             connected_workers: connected,
             known_workers: known,
+            newest_block: self.cursor.next().checked_sub(1),
+            blocks_left: None,
             nodes: vec![],
             sender: self.sender.status(),
         };
         let client = self.hub.client.clone();
         self.jobs.spawn(async move {
-            let _ = reply.send(Metrics { nodes: client.probe().await, ..metrics });
+            let nodes = client.probe().await;
+            let depth = client.depth().await.unwrap_or_default();
+            let _ = reply.send(Metrics { nodes, ..metrics }.judged(depth));
             Done::Answered
         });
     }

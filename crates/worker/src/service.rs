@@ -9,7 +9,7 @@ use crate::{
     store::{self, Record, Store},
     wasm,
 };
-use bourse_chain::{Hub, PrivateKeySigner, Sender, SenderLoop, sender};
+use bourse_chain::{Hub, PrivateKeySigner, Sender, SenderLoop, SenderStatus, sender};
 use bourse_protocol::{
     Address,
     ids::TaskId,
@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     task::{JoinError, JoinSet},
     time::{Instant, sleep},
 };
@@ -116,6 +116,11 @@ impl Service {
     /// The wallet.
     pub fn address(&self) -> Address {
         self.context.wallet
+    }
+
+    /// Tells what its transactions are waiting for.
+    pub fn sending(&self) -> watch::Receiver<SenderStatus> {
+        self.lane.watch()
     }
 
     /// Works until `shutdown`, or until the worker's own store fails. Replicates that are open then go on at the next start.

@@ -7,7 +7,7 @@
 //! again: then it is looked whether it is still on the chain.
 
 use super::{
-    Command, KeyInUse, Receipt, Reply, SendError, Status, Waiting,
+    Command, KeyInUse, OutOfGas, Receipt, Reply, SendError, Status, Waiting,
     store::{self, Attempt, Buried, Intent, Mined, Open},
     tag,
 };
@@ -95,6 +95,7 @@ pub struct SenderLoop {
     /// Since when foreign transactions wait in the node; `Settled` once there were none.
     start: Start,
     waiting: Option<Waiting>,
+    out_of_gas: Option<OutOfGas>,
 }
 
 #[derive(Debug)]
@@ -196,6 +197,7 @@ impl SenderLoop {
             hole: None,
             start: Start::Unchecked,
             waiting: None,
+            out_of_gas: None,
         })
     }
 
@@ -818,9 +820,15 @@ impl SenderLoop {
         let spoken_for = self.open.values().filter_map(|e| Some(e.sent.as_ref()?.most(e.intent.value)));
         let free = have.saturating_sub(spoken_for.fold(U256::ZERO, |sum, next| sum + next));
         if have < needed {
-            self.forget(seq, |id| SendError::OutOfGas { id, wallet, needed, have })?;
+            let why = OutOfGas { id: intent.id, wallet, needed, have };
+            if self.out_of_gas.is_none() {
+                warn!("{why}");
+            }
+            self.out_of_gas = Some(why.clone());
+            self.forget(seq, |_| SendError::OutOfGas(why))?;
             return Ok(false);
         }
+        self.out_of_gas = None;
         if free < needed {
             self.wait_for(Waiting::Ether { needed, free });
             return Ok(false);
@@ -929,7 +937,8 @@ impl SenderLoop {
 
     fn tell(&self, stopped: Option<KeyInUse>) {
         let sent = self.open.values().filter(|e| e.sent.is_some()).count();
-        let status = Status { open: self.open.len(), sent, waiting: self.waiting.clone(), stopped };
+        let (waiting, out_of_gas) = (self.waiting.clone(), self.out_of_gas.clone());
+        let status = Status { open: self.open.len(), sent, waiting, out_of_gas, stopped };
         self.publish.send_if_modified(|old| {
             let changed = *old != status;
             if changed {
@@ -942,6 +951,11 @@ impl SenderLoop {
     /// The wallet.
     pub fn address(&self) -> Address {
         self.key.address()
+    }
+
+    /// Tells of every change of the status, until the loop ends.
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.publish.subscribe()
     }
 }
 

@@ -9,7 +9,7 @@ use bourse_chain::{
     Client, GasPolicy, Settings,
     alloy::{rpc::types::Filter, sol_types::SolEvent},
     artifacts::Contract,
-    follower::{Cursor, Follower, News},
+    follower::{Cursor, Follower, News, Progress},
     keys,
 };
 use bourse_protocol::{
@@ -240,9 +240,11 @@ async fn catching_up_with_a_hundred_thousand_blocks_says_what_is_left() {
     }
     token.give().await;
     let (follower, mut cursor) = token.follow(&world.client);
-    let (mut seen, mut left) = (Vec::new(), vec![]);
+    let (mut seen, mut left, progress) = (Vec::new(), vec![], world.client.progress());
     while let Some(news) = follower.poll(&cursor).await.unwrap() {
         seen.extend(values(&news));
+        let told = (news.left >= 1_000).then_some(Progress { block: news.head.number, left: news.left });
+        assert_eq!(*progress.borrow(), told);
         left.push(news.left);
         cursor = news.cursor;
     }

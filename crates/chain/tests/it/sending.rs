@@ -114,7 +114,24 @@ async fn an_empty_wallet_is_named() {
     let (world, journal) = (World::new(), journal());
     let lane = Lane::open(&world.client, keys::test_key(9), &journal, GasPolicy::default()).await;
     let error = lane.sender.pay("gift", someone(), U256::from(5)).await.unwrap_err();
-    assert!(matches!(error, SendError::OutOfGas { .. } | SendError::Chain { .. }), "{error}");
+    assert!(matches!(error, SendError::OutOfGas(_) | SendError::Chain { .. }), "{error}");
+    lane.close().await;
+}
+
+#[tokio::test]
+async fn a_wallet_that_cannot_pay_is_known_until_it_can() {
+    let (world, journal) = (World::new(), journal());
+    let wallet = keys::test_key(0).address();
+    world.rpc("anvil_setBalance", json!([wallet, "0x5"])).await;
+    let lane = Lane::open(&world.client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    let error = lane.sender.pay("gift", someone(), U256::ZERO).await.unwrap_err();
+    assert!(matches!(error, SendError::OutOfGas(_)), "{error}");
+    let status = until(&lane, |s| s.out_of_gas.is_some()).await;
+    assert!(status.needs_help() && status.obstacle().unwrap().contains("send ether to it"), "{status:?}");
+    world.rpc("anvil_setBalance", json!([wallet, "0x8ac7230489e80000"])).await;
+    world.rpc("evm_mine", json!([])).await;
+    lane.sender.pay("gift", someone(), U256::ZERO).await.unwrap();
+    assert_eq!(until(&lane, |s| s.out_of_gas.is_none()).await.obstacle(), None);
     lane.close().await;
 }
 

@@ -19,3 +19,4 @@ mod replay;
 mod roles;
 mod run;
 mod up;
+mod waits;

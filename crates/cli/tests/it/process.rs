@@ -33,6 +33,15 @@ impl Home {
 
     /// Starts `bourse` with these arguments.
     pub(crate) fn start<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Process {
+        self.start_with(&[], arguments)
+    }
+
+    /// The same with more in the environment.
+    pub(crate) fn start_with<A: AsRef<OsStr>>(
+        &self,
+        environment: &[(&str, &str)],
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bourse"));
         command.args(arguments).current_dir(self.path());
         for (name, _) in std::env::vars_os() {
@@ -42,6 +51,7 @@ impl Home {
             }
         }
         command.env("HOME", self.path()).env("XDG_DATA_HOME", self.join("share"));
+        command.envs(environment.iter().copied());
         Process::spawn(command)
     }
 
