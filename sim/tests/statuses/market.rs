@@ -84,7 +84,7 @@ impl Market {
             category: U256::ZERO,
             senders,
             counter: AtomicU64::new(0),
-            loops: loops,
+            loops,
         };
         market.furnish().await;
         market
