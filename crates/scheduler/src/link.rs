@@ -188,13 +188,17 @@ impl Door {
         let (connection, last_alive) = (applicant.connection, applicant.last_alive.clone());
         let (answer, admission) = oneshot::channel();
         let joined = Event::Joined { worker, login: Box::new(applicant), answer };
-        if self.inner.events.send(joined).await.is_err() {
-            return;
-        }
-        // Without an answer the pool is stopping: then nobody needs to know.
-        match admission.await {
-            Ok(Admission::Out(greeting)) => drop(say(&mut wire, &greeting).await),
-            Ok(Admission::In { welcome, session, missed, mut inbox }) => {
+        let admission = async {
+            self.inner.events.send(joined).await.ok()?;
+            admission.await.ok()
+        };
+        let Ok(admission) = timeout(STEP, admission).await else {
+            let reason = "this pool has much to do just now: come again in a moment".into();
+            return drop(say(&mut wire, &Greeting::Busy { reason, retry_seconds: BUSY }).await);
+        };
+        match admission {
+            Some(Admission::Out(greeting)) => drop(say(&mut wire, &greeting).await),
+            Some(Admission::In { welcome, session, missed, mut inbox }) => {
                 let mut talk = Talk { door: self, wire, worker, connection, session, last_alive };
                 let kept = match talk.begin(Greeting::Welcome(welcome), missed).await {
                     Ok(()) => talk.run(&mut inbox).await,
@@ -203,7 +207,8 @@ impl Door {
                 let session = kept.then(|| keep(talk.session, &mut inbox)).flatten();
                 let _ = self.inner.events.send(Event::Left { worker, connection, session }).await;
             }
-            Err(_) => {}
+            // The pool is stopping: nobody needs to know.
+            None => {}
         }
     }
 

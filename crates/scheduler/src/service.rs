@@ -34,7 +34,7 @@ use bourse_service::{
 };
 use futures_util::future::join_all;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -48,6 +48,8 @@ use tracing::{error, info, warn};
 
 /// Messages of workers that may wait; more make their connections wait.
 const EVENTS: usize = 1024;
+/// What cannot be read at the start is tried again after this time.
+const LATER: Duration = Duration::from_secs(1);
 /// A refused transaction is tried again after this time, in seconds.
 const RETRY: u64 = 3;
 /// Tasks that are read at one block.
@@ -79,8 +81,10 @@ pub struct Service {
     doubted: BTreeSet<TaskId>,
     /// Deals of which more tasks wait than are on the table, and those of them that are being read.
     bags: (Bags, BTreeSet<DealId>),
-    /// The block up to which all news was taken in.
+    /// The block up to which all news was taken in, while there is no more.
     taken: Option<Head>,
+    /// Counts the news that a deal may have come or gone with.
+    upheavals: u64,
     /// Deals that may not be part of the chain any more.
     suspects: BTreeSet<DealId>,
     /// Workers whose score is to be read, and how many are being read.
@@ -103,7 +107,7 @@ enum Done {
     Opened(Vec<Bag>, Box<News>, Option<u64>),
     OpenFailed(bourse_chain::Error),
     Back(Vec<(Remembered, u64, String)>),
-    Stands(Head, DealId, Result<bool, bourse_chain::Error>),
+    Stands(u64, DealId, Result<bool, bourse_chain::Error>),
     More(DealId, Result<Option<Box<Bag>>, bourse_chain::Error>),
     Facts(Head, Vec<(TaskId, Result<Option<Facts>, bourse_chain::Error>)>),
     NoFacts(Vec<TaskId>, bourse_chain::Error),
@@ -167,6 +171,7 @@ impl Service {
             doubted: BTreeSet::new(),
             bags: (bags, BTreeSet::new()),
             taken: None,
+            upheavals: 0,
             suspects: BTreeSet::new(),
             scores: (BTreeSet::new(), 0),
             waiting: BTreeMap::new(),
@@ -198,7 +203,7 @@ impl Service {
             let terms = (task.deal.app.pointer, task.deal.category);
             let (period, app_type) = match known.get(&terms) {
                 Some(found) => found,
-                None => known.entry(terms).or_insert(self.describe_when_it_can_be_read(&task.deal).await?),
+                None => known.entry(terms).or_insert(describe_when_it_can_be_read(&self.hub, &task.deal).await?),
             };
             let need = Need::new(app_type.clone(), task.deal.tag, self.config.floor);
             self.agenda.revisit([task.task]);
@@ -209,18 +214,6 @@ impl Service {
             info!(tasks = open, "going on with open tasks");
         }
         Ok(())
-    }
-
-    async fn describe_when_it_can_be_read(&self, deal: &Deal) -> Result<(u64, String), Error> {
-        loop {
-            match describe(&self.hub, deal).await {
-                Err(error) if error.is_transient() => {
-                    warn!(%error, "cannot read the chain; trying again");
-                    sleep(self.hub.client.poll_interval()).await;
-                }
-                described => return Ok(described?),
-            }
-        }
     }
 
     /// Serves workers and people over HTTP, and works, until `shutdown`.
@@ -408,7 +401,7 @@ impl Service {
             }
             Done::Opened(bags, news, since) => self.opened(bags, *news, since)?,
             Done::Back(tasks) => self.put_back(tasks),
-            Done::Stands(head, deal, stands) => self.hold_against_chain(head, deal, stands),
+            Done::Stands(upheavals, deal, stands) => self.hold_against_chain(upheavals, deal, stands),
             Done::More(deal, bag) => self.more(deal, bag)?,
             Done::Facts(head, read) => read.into_iter().for_each(|(id, facts)| self.absorb(id, head, facts)),
             Done::NoFacts(ids, error) => {
@@ -504,6 +497,9 @@ impl Service {
                 self.agenda.add(TaskId(*task));
             }
         }
+        if news.reorg || !deals.is_empty() {
+            self.upheavals += 1;
+        }
         // At the block that the news is of: a node that has not seen it yet shows no deal, and that is no answer.
         let hub = self.hub.at(news.head);
         let most = self.config.bag;
@@ -523,7 +519,7 @@ impl Service {
         if let Some(since) = since {
             self.doubt_endings(since)?;
         }
-        self.taken = Some(news.head);
+        self.taken = (news.left == 0).then_some(news.head);
         self.pool.store.advance(&news.cursor);
         self.cursor = news.cursor;
         self.following = false;
@@ -535,6 +531,8 @@ impl Service {
 
     /// A reorg went deeper than tasks are watched after their end: those that ended since come back on the table.
     fn doubt_endings(&mut self, since: u64) -> Result<(), Error> {
+        // An end that is not written yet would not be found.
+        self.flush()?;
         let tasks = self.pool.store.ended_since(since)?;
         if tasks.is_empty() {
             return Ok(());
@@ -557,20 +555,24 @@ impl Service {
     /// Asks whether suspected deals are still part of the chain: a reorg takes a deal away with its block.
     fn question_suspects(&mut self) {
         let Some(head) = self.taken.filter(|_| !self.suspects.is_empty()) else { return };
+        let upheavals = self.upheavals;
         for deal in std::mem::take(&mut self.suspects) {
             let hub = self.hub.at(head);
-            self.jobs.spawn(async move { Done::Stands(head, deal, hub.deal(deal).await.map(|found| found.is_some())) });
+            let stands = async move { hub.deal(deal).await.map(|found| found.is_some()) };
+            self.jobs.spawn(async move { Done::Stands(upheavals, deal, stands.await) });
         }
     }
 
     /// Takes the tasks of a deal off the table that is not on the chain any more. At the block up to which all news was
     /// taken in this is certain, and if the deal comes again it is announced again.
-    fn hold_against_chain(&mut self, head: Head, deal: DealId, stands: Result<bool, bourse_chain::Error>) {
+    fn hold_against_chain(&mut self, upheavals: u64, deal: DealId, stands: Result<bool, bourse_chain::Error>) {
         match stands {
             Ok(true) => {}
-            Ok(false) if self.taken == Some(head) => {
+            Ok(false) if self.upheavals == upheavals => {
                 warn!(%deal, "the deal is not part of the chain any more: its tasks are taken off the table");
-                self.bags.0.set(deal, None);
+                if self.bags.0.set(deal, None) {
+                    self.pool.store.taken(deal, None);
+                }
                 for task in self.pool.drop_deal(deal) {
                     self.read_at.remove(&task);
                     self.failed.remove(&task);
@@ -599,7 +601,10 @@ impl Service {
         let mut fresh = Vec::new();
         for (id, index) in window.tasks {
             // One that was opened before keeps what is known of it, also when it has ended.
-            if self.pool.entry(id).is_none() && self.pool.store.task(id)?.is_none_or(|known| known.stages.is_empty()) {
+            let store = &self.pool.store;
+            let is_new =
+                || Ok::<_, Error>(store.forgets(id) || store.task(id)?.is_none_or(|known| known.stages.is_empty()));
+            if self.pool.entry(id).is_none() && is_new()? {
                 fresh.push((id, index));
             }
         }
@@ -673,6 +678,7 @@ impl Service {
             upload_token: self.config.upload_token.clone(),
         };
         let name = login.name.clone();
+        let connection = login.connection;
         let admission = self.pool.crew.join(worker, login, welcome, self.pool.here());
         let resumed = match &admission {
             Admission::In { welcome, .. } => welcome.resumed,
@@ -683,8 +689,11 @@ impl Service {
             }
         };
         info!(%worker, name, resumed, "worker logged in");
-        // If the connection has ended, it says so itself.
-        let _ = answer.send(admission);
+        if answer.send(admission).is_err() {
+            // Its connection did not wait so long.
+            self.pool.crew.leave(worker, connection, None);
+            return;
+        }
         match resumed {
             true => self.agenda.add_all(self.pool.part_of(worker)),
             false => self.begin(worker),
@@ -986,20 +995,42 @@ async fn read_news(
     if !news.resync {
         return Ok((bags, None));
     }
-    let first = hub.client.block(news.from.into()).await?;
-    Ok((bags, Some(first.map_or(0, |block| block.timestamp))))
+    // The last block that both branches share: what replaced the blocks after it may be of any time.
+    let shared = hub.client.block(news.from.saturating_sub(1).into()).await?;
+    Ok((bags, Some(shared.map_or(0, |block| block.timestamp))))
 }
 
-/// What is needed to work on tasks again. Those of which it cannot be read now come back at the next start.
+/// What is needed to work on tasks again; waits while the chain cannot be read.
 async fn describe_all(hub: &Hub, tasks: Vec<Remembered>) -> Vec<(Remembered, u64, String)> {
-    let mut described = Vec::with_capacity(tasks.len());
+    let (mut known, mut described) = (BTreeMap::new(), Vec::with_capacity(tasks.len()));
     for task in tasks {
-        match describe(hub, &task.deal).await {
-            Ok((period, app_type)) => described.push((task, period, app_type)),
-            Err(error) => warn!(task = %task.task, %error, "cannot read what the task needs"),
+        let terms = (task.deal.app.pointer, task.deal.category);
+        if let Entry::Vacant(unknown) = known.entry(terms) {
+            match describe_when_it_can_be_read(hub, &task.deal).await {
+                Ok(found) => drop(unknown.insert(found)),
+                Err(error) => {
+                    warn!(task = %task.task, %error, "cannot read what the task needs");
+                    continue;
+                }
+            }
         }
+        let (period, app_type) = known[&terms].clone();
+        described.push((task, period, app_type));
     }
     described
+}
+
+/// The period of a deal's category, and the type of its app; waits while the chain cannot be read.
+async fn describe_when_it_can_be_read(hub: &Hub, deal: &Deal) -> Result<(u64, String), bourse_chain::Error> {
+    loop {
+        match describe(hub, deal).await {
+            Err(error) if error.is_transient() => {
+                warn!(%error, "cannot read the chain; trying again");
+                sleep(LATER.max(hub.client.poll_interval())).await;
+            }
+            described => return described,
+        }
+    }
 }
 
 /// At most `room` tasks of a deal from number `from` within it, with what is needed to work on them.

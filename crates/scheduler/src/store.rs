@@ -167,6 +167,11 @@ impl Store {
         self.notes.push(Note::Forgotten(task));
     }
 
+    /// Whether that was noted and is not written yet.
+    pub(crate) fn forgets(&self, task: TaskId) -> bool {
+        self.notes.iter().any(|note| matches!(note, Note::Forgotten(forgotten) if *forgotten == task))
+    }
+
     /// A replicate's new status.
     pub(crate) fn status(&mut self, task: TaskId, worker: Address, change: StatusChange) {
         self.notes.push(Note::Status(task, worker, change));

@@ -11,12 +11,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bourse_protocol::api::Failure;
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 /// The largest body that a route accepts unless it says otherwise, in bytes.
 pub const MAX_BODY: usize = 256 * 1024;
+
+/// A body of which nothing more comes for so long is given up.
+const BODY_PAUSE: Duration = Duration::from_secs(10);
 
 /// Connections that may wait to be accepted, if the system allows as many (`net.core.somaxconn`). One more is dropped, and
 /// its client tries again after 1, 3 and 7 seconds: a pool whose workers all come back at once has many.
@@ -73,7 +77,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// are limited by the files that the process may open; those without a whole request after ten seconds are closed.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
     let loopback = listener.local_addr()?.ip().is_loopback();
-    let mut app = router.layer(DefaultBodyLimit::max(MAX_BODY));
+    let mut app = with_bounded_bodies(router);
     if loopback {
         app = app.layer(middleware::from_fn(only_loopback_names));
     }
@@ -82,6 +86,10 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         () = grace(shutdown) => {}
     }
     Ok(())
+}
+
+fn with_bounded_bodies(router: Router) -> Router {
+    router.layer(DefaultBodyLimit::max(MAX_BODY)).layer(RequestBodyTimeoutLayer::new(BODY_PAUSE))
 }
 
 /// Open connections (such as idle WebSockets) may hold a stop up for this long and no longer.
@@ -132,6 +140,17 @@ mod tests {
         {
             assert!(!is_loopback_name(name), "{name}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_given_up() {
+        use tower::ServiceExt;
+        let app = with_bounded_bodies(Router::new().route("/", axum::routing::post(|_: axum::body::Bytes| async {})));
+        let never = futures_util::stream::pending::<Result<axum::body::Bytes, std::convert::Infallible>>();
+        let request = Request::post("/").body(axum::body::Body::from_stream(never)).unwrap();
+        let began = tokio::time::Instant::now();
+        assert!(app.oneshot(request).await.unwrap().status().is_client_error());
+        assert_eq!(began.elapsed().as_secs(), BODY_PAUSE.as_secs());
     }
 
     #[tokio::test]

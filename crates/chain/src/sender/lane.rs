@@ -317,13 +317,17 @@ impl SenderLoop {
         if moved && !planted(Defect::MinedForGood) {
             self.check_mined(&header.head).await?;
         }
-        self.confirm(&header.head).await?;
-        if self.open.is_empty() {
-            if self.doubted.is_empty() {
-                self.waiting = None;
-            }
-            return Ok(());
+        if !self.open.is_empty() {
+            self.look_after(&header, moved).await?;
+        } else if self.doubted.is_empty() {
+            self.waiting = None;
         }
+        // Last: what lies deep keeps nothing waiting that is on its way.
+        self.confirm(&header.head).await
+    }
+
+    /// Follows what is on its way, then sends what is not.
+    async fn look_after(&mut self, header: &Header, moved: bool) -> Result<(), Trouble> {
         let nonce = match self.seen {
             Some((_, nonce)) if !moved => nonce,
             _ => self.client.at(header.head).nonce(self.key.address()).await?,
@@ -332,10 +336,10 @@ impl SenderLoop {
         self.follow(&header.head, nonce).await?;
         self.notice_strangers(&header.head, nonce).await?;
         if moved {
-            self.miss(nonce).await?;
+            self.miss(nonce).await;
         }
-        self.hand_in_again(&header, nonce).await?;
-        self.start_waiting(&header, nonce).await
+        self.hand_in_again(header, nonce).await?;
+        self.start_waiting(header, nonce).await
     }
 
     /// Whether the blocks of what is done are still part of the chain; what is not goes on its way again.
@@ -377,13 +381,19 @@ impl SenderLoop {
                 self.doubted.remove(&id);
                 continue;
             };
-            let outcome = match self.find(&buried, head).await? {
-                None => continue,
-                Some(Found::There) => Some(buried.outcome),
-                Some(Found::Moved(receipt, block)) => {
+            let outcome = match self.find(&buried, head).await {
+                // A node that cannot tell, as one that has forgotten old blocks, is asked again.
+                Err(Trouble::Chain(error)) => {
+                    warn!(%id, %error, "cannot read whether what was done long ago still stands; trying again");
+                    continue;
+                }
+                Err(trouble) => return Err(trouble),
+                Ok(None) => continue,
+                Ok(Some(Found::There)) => Some(buried.outcome),
+                Ok(Some(Found::Moved(receipt, block))) => {
                     Some(self.settle(buried.seq, &buried.intent, buried.nonce, &receipt, block).await?)
                 }
-                Some(Found::Gone) => {
+                Ok(Some(Found::Gone)) => {
                     warn!(%id, nonce = buried.nonce, "a reorg took away what was done long ago: sending it anew");
                     store::revive(&self.journal, &id)?;
                     self.open.insert(buried.seq, Entry { intent: buried.intent, sent: None });
@@ -419,8 +429,11 @@ impl SenderLoop {
         for transaction in &buried.hashes {
             let Some(receipt) = self.client.receipt_anywhere(*transaction).await? else { continue };
             let (number, hash) = self.block_of(&receipt)?;
-            let part = self.client.block(number.into()).await?.is_some_and(|block| block.hash == hash);
-            let counts = part && number + self.depth <= head.number;
+            if self.client.block(number.into()).await?.is_none_or(|block| block.hash != hash) {
+                // Of a branch that is left.
+                continue;
+            }
+            let counts = number + self.depth <= head.number;
             return Ok(counts.then(|| Found::Moved(Box::new(receipt), (number, hash))));
         }
         Ok(Some(Found::Gone))
@@ -604,7 +617,7 @@ impl SenderLoop {
     }
 
     /// Looks which of the first in line the new block has not taken because the node has lost them.
-    async fn miss(&mut self, nonce: u64) -> Result<(), Trouble> {
+    async fn miss(&mut self, nonce: u64) {
         let waits = |sent: &&Sent| sent.nonce >= nonce && sent.handed_in.is_some() && sent.block.is_none();
         let waiting = self.open.iter().filter_map(|(seq, entry)| Some((*seq, entry.sent.as_ref().filter(waits)?)));
         let mut first: Vec<(u64, u64, B256)> =
@@ -619,11 +632,9 @@ impl SenderLoop {
                     sent.into_iter().for_each(|sent| sent.handed_in = None);
                 }
                 // It is handed in again after a while anyway.
-                Err(error) if !error.is_transient() => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => debug!(nonce, %hash, %error, "cannot read whether the node knows a transaction"),
             }
         }
-        Ok(())
     }
 
     /// Hands in again what waits too long, raises the fee of the first in line, and fills a nonce that nobody uses.

@@ -166,6 +166,12 @@ impl Hall {
     }
 }
 
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.has_asked();
+    }
+}
+
 impl Guest {
     /// Its whole request is there.
     pub(super) fn has_asked(&self) {
