@@ -384,7 +384,10 @@ impl SenderLoop {
             let outcome = match self.find(&buried, head).await {
                 // A node that cannot tell, as one that has forgotten old blocks, is asked again.
                 Err(Trouble::Chain(error)) => {
-                    warn!(%id, %error, "cannot read whether what was done long ago still stands; trying again");
+                    debug!(%id, %error, "cannot read whether what was done long ago still stands");
+                    if self.open.is_empty() {
+                        self.wait_for(Waiting::Unreachable { error: error.to_string() });
+                    }
                     continue;
                 }
                 Err(trouble) => return Err(trouble),
@@ -405,6 +408,9 @@ impl SenderLoop {
                 Some(outcome) => answer(replies, &outcome, &id),
                 None => self.waiters.entry(id).or_default().extend(replies),
             }
+        }
+        if self.open.is_empty() && self.doubted.is_empty() {
+            self.waiting = None;
         }
         Ok(())
     }
