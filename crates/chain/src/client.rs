@@ -449,13 +449,6 @@ impl Client {
         self.nodes.ask(|node| async move { answers::receipt(&node, hash).await }).await
     }
 
-    /// The receipt of a transaction from any node that does well and has it; `None` only if one at least has answered and
-    /// none has it.
-    pub(crate) async fn receipt_anywhere(&self, hash: B256) -> Result<Option<TransactionReceipt>, Error> {
-        let question = |node: RootProvider| async move { answers::receipt(&node, hash).await };
-        Ok(self.nodes.ask_several(usize::MAX, question).await?.into_iter().flatten().next())
-    }
-
     /// The input of a transaction, and whom it calls; `None` if the node does not know it.
     pub async fn input(&self, hash: B256) -> Result<Option<(Option<Address>, Bytes)>, Error> {
         let transaction = self.nodes.ask(|node| async move { node.get_transaction_by_hash(hash).await }).await?;

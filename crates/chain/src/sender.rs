@@ -3,7 +3,7 @@
 //! An intent has a name. The same name is never sent twice, also after a crash: the second asker gets the outcome of
 //! the first. Outcomes are read from the chain, and as long as their block may still go away they are watched: a
 //! transaction that a reorg threw out is handed in again. What lies deeper is looked up when its name is asked for again,
-//! and sent anew if it is gone. A refusal by estimation spends nothing and is forgotten, so
+//! and followed again if it is gone. A refusal by estimation spends nothing and is forgotten, so
 //! that the same name can be tried again when things have changed.
 
 mod lane;
@@ -135,13 +135,6 @@ pub enum Waiting {
         /// Why, in words.
         error: String,
     },
-    /// The nodes have fewer blocks than were seen: whether what was done in a later one still stands cannot be told.
-    Behind {
-        /// Their newest block.
-        head: u64,
-        /// The block that is needed.
-        block: u64,
-    },
     /// Transactions that are on their way may take all the ether there is.
     Ether {
         /// What the next transaction may take, in wei.
@@ -168,9 +161,6 @@ impl std::fmt::Display for Waiting {
             Self::AtCap { offered, next, cap } => AtCap { offered: *offered, next: *next, cap: *cap }.fmt(f),
             Self::PriceUnknown { error } => write!(f, "the price of gas cannot be read: waiting ({error})"),
             Self::Unreachable { error } => write!(f, "the chain cannot be read: waiting ({error})"),
-            Self::Behind { head, block } => {
-                write!(f, "the nodes are at block {head} and block {block} was seen before: waiting for them")
-            }
             Self::Ether { needed, free } => {
                 write!(
                     f,

@@ -8,7 +8,7 @@
 
 use super::{
     Command, KeyInUse, OutOfGas, Receipt, Reply, SendError, Status, Waiting,
-    store::{self, Attempt, Buried, Intent, Mined, Open},
+    store::{self, Attempt, Intent, Mined, Open},
     tag,
 };
 use crate::{
@@ -78,7 +78,7 @@ pub struct SenderLoop {
     /// What is done but whose block may go away, by block.
     mined: BTreeMap<(u64, String), Mined>,
     /// Names that were asked for again whose outcome lies deeper than what is watched, and who asks.
-    doubted: BTreeMap<String, Vec<Reply>>,
+    doubted: BTreeMap<String, (store::Outcome, Vec<Reply>)>,
     /// The newest block of the last full look, and the wallet's nonce after it.
     seen: Option<(B256, u64)>,
     /// The nonce that ours takes next if nobody else sends.
@@ -123,16 +123,6 @@ enum Start {
     Unchecked,
     ForeignSince(Instant),
     Settled,
-}
-
-/// Where something is that was done long ago.
-enum Found {
-    /// Where it was.
-    There,
-    /// In this other block.
-    Moved(Box<TransactionReceipt>, (u64, B256)),
-    /// In none.
-    Gone,
 }
 
 /// Why a round ended early.
@@ -298,7 +288,7 @@ impl SenderLoop {
                 self.open.entry(seq).or_insert(Entry { intent, sent: None });
             }
             Ok((_, Some(outcome))) if self.is_watched(&id) => drop(reply.send(outcome.into_result(&id))),
-            Ok((_, Some(_))) => self.doubted.entry(id).or_default().push(reply),
+            Ok((_, Some(outcome))) => self.doubted.entry(id).or_insert((outcome, vec![])).1.push(reply),
             Err(error) => drop(reply.send(Err(error.into()))),
         }
     }
@@ -372,17 +362,12 @@ impl SenderLoop {
         Ok(())
     }
 
-    /// Whether what lies deep and was asked for again is still on the chain; what is not is sent anew. Nobody is answered
-    /// before that is known.
+    /// Whether what lies deep and was asked for again is still on the chain; what may not be is followed again, as it was
+    /// signed. Nobody is answered before that is known.
     async fn confirm(&mut self, head: &Head) -> Result<(), Trouble> {
-        let ids: Vec<String> = self.doubted.keys().cloned().collect();
-        for id in ids {
-            let Some(buried) = store::buried(&self.journal, &id)? else {
-                self.doubted.remove(&id);
-                continue;
-            };
-            let outcome = match self.find(&buried, head).await {
-                // A node that cannot tell, as one that has forgotten old blocks, is asked again.
+        for id in self.doubted.keys().cloned().collect::<Vec<_>>() {
+            let stands = match self.stands(&id, head).await {
+                // A node that cannot tell is asked again.
                 Err(Trouble::Chain(error)) => {
                     debug!(%id, %error, "cannot read whether what was done long ago still stands");
                     if self.open.is_empty() {
@@ -390,23 +375,16 @@ impl SenderLoop {
                     }
                     continue;
                 }
-                Err(trouble) => return Err(trouble),
-                Ok(None) => continue,
-                Ok(Some(Found::There)) => Some(buried.outcome),
-                Ok(Some(Found::Moved(receipt, block))) => {
-                    Some(self.settle(buried.seq, &buried.intent, buried.nonce, &receipt, block).await?)
-                }
-                Ok(Some(Found::Gone)) => {
-                    warn!(%id, nonce = buried.nonce, "a reorg took away what was done long ago: sending it anew");
-                    store::revive(&self.journal, &id)?;
-                    self.open.insert(buried.seq, Entry { intent: buried.intent, sent: None });
-                    None
-                }
+                stands => stands?,
             };
-            let replies = self.doubted.remove(&id).unwrap_or_default();
-            match outcome {
-                Some(outcome) => answer(replies, &outcome, &id),
-                None => self.waiters.entry(id).or_default().extend(replies),
+            let Some((outcome, replies)) = self.doubted.remove(&id) else { continue };
+            if stands {
+                answer(replies, &outcome, &id);
+            } else {
+                warn!(%id, "what was done long ago is not where it was: following it again");
+                let row = store::reopen(&self.journal, &id)?;
+                self.adopt(row);
+                self.waiters.entry(id).or_default().extend(replies);
             }
         }
         if self.open.is_empty() && self.doubted.is_empty() {
@@ -415,34 +393,14 @@ impl SenderLoop {
         Ok(())
     }
 
-    /// Where something that lies deep is now; `None` while the nodes cannot tell. It is gone when another block has the
-    /// place of its block, and no node that does well knows another block with it.
-    async fn find(&mut self, buried: &Buried, head: &Head) -> Result<Option<Found>, Trouble> {
-        // Nothing is known by which it could be found: its outcome stands.
-        let Some((number, hash)) = buried.block else { return Ok(Some(Found::There)) };
-        if number > head.number {
-            // A node that lags looks the same as a chain that was set back and has yet to grow.
-            if self.open.is_empty() {
-                self.wait_for(Waiting::Behind { head: head.number, block: number });
-            }
-            return Ok(None);
+    /// Whether the block is part of the chain in which something lies deep. A node that lags looks as if it were not.
+    async fn stands(&self, id: &str, head: &Head) -> Result<bool, Trouble> {
+        match store::buried(&self.journal, id)? {
+            // Nothing is known by which it could be found: its outcome is believed.
+            None => Ok(true),
+            Some((number, _)) if number > head.number => Ok(false),
+            Some((number, hash)) => Ok(self.client.block(number.into()).await?.is_some_and(|b| b.hash == hash)),
         }
-        match self.client.block(number.into()).await? {
-            Some(block) if block.hash == hash => return Ok(Some(Found::There)),
-            Some(_) => {}
-            None => return Ok(None),
-        }
-        for transaction in &buried.hashes {
-            let Some(receipt) = self.client.receipt_anywhere(*transaction).await? else { continue };
-            let (number, hash) = self.block_of(&receipt)?;
-            if self.client.block(number.into()).await?.is_none_or(|block| block.hash != hash) {
-                // Of a branch that is left.
-                continue;
-            }
-            let counts = number + self.depth <= head.number;
-            return Ok(counts.then(|| Found::Moved(Box::new(receipt), (number, hash))));
-        }
-        Ok(Some(Found::Gone))
     }
 
     /// Reads the outcome of what the wallet's nonce has passed.
@@ -478,7 +436,10 @@ impl SenderLoop {
 
     /// Settles an intent if its receipt is deep enough.
     async fn take(&mut self, seq: u64, receipt: TransactionReceipt, head: &Head) -> Result<(), Trouble> {
-        let (block, block_hash) = self.block_of(&receipt)?;
+        let (Some(block), Some(block_hash)) = (receipt.block_number, receipt.block_hash) else {
+            let what = format!("the receipt of {}", receipt.transaction_hash);
+            return Err(Error::Nonsense { node: self.client.node().into(), what }.into());
+        };
         let depth = self.depth;
         let Some(entry) = self.open.get_mut(&seq) else { return Ok(()) };
         let Some(sent) = entry.sent.as_mut() else { return Ok(()) };
@@ -486,49 +447,29 @@ impl SenderLoop {
         if depth > 0 && block + depth > head.number {
             return Ok(());
         }
-        let (intent, nonce) = (entry.intent.clone(), sent.nonce);
-        let outcome = self.settle(seq, &intent, nonce, &receipt, (block, block_hash)).await?;
-        answer(self.waiters.remove(&intent.id).unwrap_or_default(), &outcome, &intent.id);
-        Ok(())
-    }
-
-    /// Number and hash of the block that a receipt names.
-    fn block_of(&self, receipt: &TransactionReceipt) -> Result<(u64, B256), Error> {
-        let what = || format!("the receipt of {}", receipt.transaction_hash);
-        let nonsense = || Error::Nonsense { node: self.client.node().into(), what: what() };
-        receipt.block_number.zip(receipt.block_hash).ok_or_else(nonsense)
-    }
-
-    /// Notes how an intent ended. From now on its block is watched.
-    async fn settle(
-        &mut self,
-        seq: u64,
-        intent: &Intent,
-        nonce: u64,
-        receipt: &TransactionReceipt,
-        (block, block_hash): (u64, B256),
-    ) -> Result<store::Outcome, Trouble> {
-        let mined = Mined { id: intent.id.clone(), nonce, block, block_hash };
-        let outcome = match (receipt.succeeded, intent.to) {
+        let mined = Mined { id: entry.intent.id.clone(), nonce: sent.nonce, block, block_hash };
+        let outcome = match (receipt.succeeded, entry.intent.to) {
             (true, _) => store::Outcome::Done(Receipt {
                 hash: receipt.transaction_hash,
                 block,
                 gas_used: receipt.gas_used,
                 fee: U256::from(receipt.gas_used) * U256::from(receipt.effective_gas_price),
                 created: receipt.contract_address,
-                logs: receipt.logs.clone(),
+                logs: receipt.logs,
             }),
             (false, Some(to)) => {
-                let data = intent.data.clone();
+                let data = entry.intent.data.clone();
                 store::Outcome::Failed(self.client.replay(self.key.address(), to, data, block).await?)
             }
             (false, None) => store::Outcome::Failed(Revert::default()),
         };
-        store::settle(&self.journal, self.key.address(), intent, &outcome, &mined, receipt.gas_used)?;
+        let Some(entry) = self.open.get(&seq) else { return Ok(()) };
+        store::settle(&self.journal, self.key.address(), &entry.intent, &outcome, &mined, receipt.gas_used)?;
         self.open.remove(&seq);
         self.waiting = None;
+        answer(self.waiters.remove(&mined.id).unwrap_or_default(), &outcome, &mined.id);
         self.mined.insert((block, mined.id.clone()), mined);
-        Ok(outcome)
+        Ok(())
     }
 
     /// The nonce of an intent is used and no attempt of it has a receipt: late news, or another's transaction.
@@ -544,6 +485,9 @@ impl SenderLoop {
         let ours: Vec<B256> = sent.attempts.iter().map(|a| a.hash).collect();
         match self.client.transaction_at(self.key.address(), nonce, *head).await? {
             Some((hash, _)) if ours.contains(&hash) => return Ok(()),
+            Some((hash, _)) if store::signed(&self.journal, hash)? => {
+                warn!(%id, nonce, by = %hash, "a transaction of ours took this nonce on another branch: sending again");
+            }
             Some((hash, gas_limit)) => {
                 warn!(%id, nonce, by = %hash, "another transaction took this nonce: sending again");
                 self.stranger(nonce, hash, gas_limit, ours.last().copied())?;

@@ -40,12 +40,10 @@ const ADDED: &str = "
         block_hash TEXT NOT NULL
     );
     CREATE TABLE IF NOT EXISTS chain_buried (
-        hash TEXT PRIMARY KEY,
-        id TEXT NOT NULL REFERENCES chain_intent (id) ON DELETE CASCADE,
+        id TEXT PRIMARY KEY REFERENCES chain_intent (id) ON DELETE CASCADE,
         block INTEGER NOT NULL,
         block_hash TEXT NOT NULL
     );
-    CREATE INDEX IF NOT EXISTS chain_buried_of ON chain_buried (id);
     CREATE TABLE IF NOT EXISTS chain_tag (id INTEGER PRIMARY KEY CHECK (id = 0), tag INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS chain_gas (
         target TEXT NOT NULL,
@@ -108,20 +106,6 @@ pub(super) struct Mined {
     pub(super) block_hash: B256,
 }
 
-/// An intent whose transaction lies so deep that its block is no longer watched.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Buried {
-    /// Its place in the order of asking.
-    pub(super) seq: u64,
-    pub(super) intent: Intent,
-    pub(super) nonce: u64,
-    pub(super) outcome: Outcome,
-    /// What was signed for it.
-    pub(super) hashes: Vec<B256>,
-    /// Number and hash of the block that has it. Unknown where a store of old kept too little.
-    pub(super) block: Option<(u64, B256)>,
-}
-
 /// Makes the tables that came later, and gives this store a tag of its own; says which.
 pub(super) fn prepare(journal: &Journal) -> Result<u8, Error> {
     journal.write(|t| {
@@ -138,7 +122,7 @@ pub(super) fn insert(journal: &Journal, wallet: Address, intent: &Intent) -> Res
         t.prepare_cached("SELECT seq, outcome FROM chain_intent WHERE id = ?1")?
             .query_row([&intent.id], |row| Ok((row.get(0)?, row.get::<_, Option<String>>(1)?)))
     })?;
-    Ok((seq, outcome.map(|text| read(&text))))
+    Ok((seq, outcome.map(|text| serde_json::from_str(&text).expect("written by `settle`"))))
 }
 
 fn insert_intent(c: &Connection, wallet: Address, intent: &Intent) -> rusqlite::Result<()> {
@@ -217,24 +201,13 @@ pub(super) fn add_attempt(journal: &Journal, id: &str, attempt: &Attempt) -> Res
 
 /// Puts an intent back to where it was before it was sent.
 pub(super) fn requeue(journal: &Journal, id: &str) -> Result<(), Error> {
-    journal.write(|t| unsend(t, id))
-}
-
-/// Puts an intent back that was settled: its transaction is on no block any more.
-pub(super) fn revive(journal: &Journal, id: &str) -> Result<(), Error> {
     journal.write(|t| {
-        unsend(t, id)?;
-        t.prepare_cached("DELETE FROM chain_buried WHERE id = ?1")?.execute([id])?;
-        t.prepare_cached("UPDATE chain_intent SET outcome = NULL WHERE id = ?1")?.execute([id]).map(drop)
+        t.prepare_cached("DELETE FROM chain_attempt WHERE id = ?1")?.execute([id])?;
+        t.prepare_cached("UPDATE chain_intent SET nonce = NULL WHERE id = ?1")?.execute([id]).map(drop)
     })
 }
 
-fn unsend(c: &Connection, id: &str) -> rusqlite::Result<()> {
-    c.prepare_cached("DELETE FROM chain_attempt WHERE id = ?1")?.execute([id])?;
-    c.prepare_cached("UPDATE chain_intent SET nonce = NULL WHERE id = ?1")?.execute([id]).map(drop)
-}
-
-/// Notes how an intent ended. What was signed is kept until its block cannot go away any more.
+/// Notes how an intent ended.
 pub(super) fn settle(
     journal: &Journal,
     wallet: Address,
@@ -246,7 +219,6 @@ pub(super) fn settle(
     let text = serde_json::to_string(outcome).expect("outcomes serialise");
     journal.write(|t| {
         t.prepare_cached("UPDATE chain_intent SET outcome = ?2 WHERE id = ?1")?.execute(params![mined.id, text])?;
-        t.prepare_cached("DELETE FROM chain_buried WHERE id = ?1")?.execute([&mined.id])?;
         t.prepare_cached(
             "INSERT OR REPLACE INTO chain_mined (id, wallet, nonce, block, block_hash) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
@@ -268,52 +240,34 @@ pub(super) fn settle(
     })
 }
 
-/// Forgets what was signed for intents that lie deep; where they lie, and the hashes, are kept.
+/// No longer watches the blocks of intents. What was signed is kept: a reorg may still take it away.
 pub(super) fn bury(journal: &Journal, ids: &[String]) -> Result<(), Error> {
     journal.write(|t| {
         for id in ids {
             t.prepare_cached(
-                "INSERT OR REPLACE INTO chain_buried (hash, id, block, block_hash)
-                 SELECT a.hash, a.id, m.block, m.block_hash FROM chain_attempt a JOIN chain_mined m ON m.id = a.id
-                 WHERE a.id = ?1",
+                "INSERT OR REPLACE INTO chain_buried (id, block, block_hash)
+                 SELECT id, block, block_hash FROM chain_mined WHERE id = ?1",
             )?
             .execute([id])?;
-            t.prepare_cached("DELETE FROM chain_attempt WHERE id = ?1")?.execute([id])?;
             t.prepare_cached("DELETE FROM chain_mined WHERE id = ?1")?.execute([id])?;
         }
         Ok(())
     })
 }
 
-/// An intent that is settled and no longer watched; `None` if it is not.
-pub(super) fn buried(journal: &Journal, id: &str) -> Result<Option<Buried>, Error> {
-    let sql = "SELECT id, target, value, data, nonce, seq, outcome FROM chain_intent
-        WHERE id = ?1 AND outcome IS NOT NULL AND nonce IS NOT NULL";
+/// Number and hash of the block in which an intent lies that is no longer watched.
+pub(super) fn buried(journal: &Journal, id: &str) -> Result<Option<(u64, B256)>, Error> {
     journal.read(|c| {
-        let rows = c.prepare_cached(sql)?.query_map([id], |row| buried_row(c, row))?.collect::<Result<Vec<_>, _>>()?;
-        Ok(rows.into_iter().next())
+        let mut query = c.prepare_cached("SELECT block, block_hash FROM chain_buried WHERE id = ?1")?;
+        let mut rows = query.query([id])?;
+        rows.next()?.map(|row| Ok((row.get(0)?, parse(row, 1)?))).transpose()
     })
 }
 
-fn buried_row(c: &Connection, row: &SqlRow<'_>) -> rusqlite::Result<Buried> {
-    let (intent, outcome) = (intent(row)?, row.get::<_, String>(6).map(|text| read(&text))?);
-    let mut query = c.prepare_cached("SELECT hash, block, block_hash FROM chain_buried WHERE id = ?1")?;
-    let places = query.query_map([&intent.id], |row| Ok((parse(row, 0)?, (row.get(1)?, parse(row, 2)?))))?;
-    let places: Vec<(B256, (u64, B256))> = places.collect::<Result<_, _>>()?;
-    let (hashes, block) = match (places.first(), &outcome) {
-        (Some((_, block)), _) => (places.iter().map(|(hash, _)| *hash).collect(), Some(*block)),
-        // Of what was buried before places were kept, the events say where it lies.
-        (None, Outcome::Done(receipt)) => {
-            let block_hash = receipt.logs.first().and_then(|log| log.block_hash);
-            (vec![receipt.hash], block_hash.map(|hash| (receipt.block, hash)))
-        }
-        (None, Outcome::Failed(_)) => (vec![], None),
-    };
-    Ok(Buried { seq: row.get(5)?, intent, nonce: row.get(4)?, outcome, hashes, block })
-}
-
-fn read(outcome: &str) -> Outcome {
-    serde_json::from_str(outcome).expect("written by `settle`")
+/// Whether a transaction was signed here.
+pub(super) fn signed(journal: &Journal, hash: B256) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM chain_attempt WHERE hash = ?1)";
+    journal.read(|c| c.prepare_cached(sql)?.query_row([hash.to_string()], |row| row.get(0)))
 }
 
 /// Takes back how an intent ended: its block went away.
@@ -321,6 +275,7 @@ pub(super) fn reopen(journal: &Journal, id: &str) -> Result<Open, Error> {
     journal.write(|t| {
         t.prepare_cached("UPDATE chain_intent SET outcome = NULL WHERE id = ?1")?.execute([id])?;
         t.prepare_cached("DELETE FROM chain_mined WHERE id = ?1")?.execute([id])?;
+        t.prepare_cached("DELETE FROM chain_buried WHERE id = ?1")?.execute([id])?;
         let sql = "SELECT id, target, value, data, nonce, seq FROM chain_intent WHERE id = ?1";
         t.prepare_cached(sql)?.query_row([id], |row| open(t, row))
     })
@@ -454,20 +409,18 @@ mod tests {
     }
 
     #[test]
-    fn of_what_is_buried_it_is_known_where_it_lies() {
+    fn what_is_buried_is_known_by_its_block_and_comes_back_as_it_was_signed() {
         for outcome in [Outcome::Done(receipt()), Outcome::Failed(Revert::default())] {
             let journal = store();
             insert(&journal, wallet(), &intent("a")).unwrap();
             send(&journal, "a", 5, &attempt(1)).unwrap();
-            assert_eq!(buried(&journal, "a").unwrap(), None, "it has no outcome");
             settle(&journal, wallet(), &intent("a"), &outcome, &mined("a"), 77).unwrap();
+            assert_eq!(buried(&journal, "a").unwrap(), None, "it is watched");
             bury(&journal, &["a".into()]).unwrap();
-            let (hashes, block) = (vec![B256::with_last_byte(1)], Some((9, B256::with_last_byte(9))));
-            let place = Buried { seq: 1, intent: intent("a"), nonce: 5, outcome, hashes, block };
-            assert_eq!(buried(&journal, "a").unwrap(), Some(place));
-            revive(&journal, "a").unwrap();
-            let waits = Open { seq: 1, intent: intent("a"), sent: None };
-            assert_eq!((load(&journal, wallet()).unwrap(), buried(&journal, "a").unwrap()), (vec![waits], None));
+            assert_eq!(buried(&journal, "a").unwrap(), Some((9, B256::with_last_byte(9))));
+            let sent = Open { seq: 1, intent: intent("a"), sent: Some((5, vec![attempt(1)])) };
+            assert_eq!((reopen(&journal, "a").unwrap(), buried(&journal, "a").unwrap()), (sent, None));
+            assert!(signed(&journal, attempt(1).hash).unwrap() && !signed(&journal, attempt(2).hash).unwrap());
         }
     }
 

@@ -375,6 +375,26 @@ async fn what_a_reorg_takes_away_from_deep_down_is_sent_anew_when_it_is_asked_fo
 }
 
 #[tokio::test]
+async fn what_a_node_has_kept_of_a_branch_that_is_left_is_not_paid_beside_what_is_sent_again() {
+    let (world, journal) = (World::new(), journal());
+    let (lane, before) = buried(&world, &world.client, &journal).await;
+    let raw: String = world.rpc("eth_getRawTransactionByHash", json!([before.hash])).await.as_str().unwrap().into();
+    world.rpc("evm_setAutomine", json!([false])).await;
+    world.rpc("anvil_reorg", json!([91, []])).await;
+    let mut jobs = paying(&lane, "gift");
+    until(&lane, |s| s.sent == 1).await;
+    // Wherever the node has it from: it is the same.
+    let again =
+        world.chain.handle(json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_sendRawTransaction", "params": [raw] }));
+    drop(again.await);
+    world.rpc("evm_mine", json!([])).await;
+    assert_eq!(outcome(&mut jobs).await.unwrap().hash, before.hash);
+    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::from(5));
+    assert_eq!(world.client.nonce(keys::test_key(0).address()).await.unwrap(), 1);
+    lane.close().await;
+}
+
+#[tokio::test]
 async fn what_lies_deep_costs_one_read_when_it_is_asked_for_again() {
     let (world, journal) = (World::new(), journal());
     let node = Node::of(&world.chain);
@@ -400,23 +420,28 @@ async fn what_lies_deep_in_another_block_after_a_reorg_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_node_that_lags_or_errs_is_no_reason_to_send_again_what_lies_deep() {
+async fn a_node_that_lags_or_errs_is_no_reason_to_pay_twice_what_lies_deep() {
     let (world, journal) = (World::new(), journal());
     let node = Node::of(&world.chain);
     let (lane, before) = buried(&world, &client(&[&node], Settings::embedded()), &journal).await;
+    let paid = async || {
+        let wallet = keys::test_key(0).address();
+        (world.client.balance(someone()).await.unwrap(), world.client.nonce(wallet).await.unwrap())
+    };
     node.spoil(Faults { lag: 91, ..Default::default() });
     let mut jobs = paying(&lane, "gift");
-    let status = until(&lane, |s| s.waiting.is_some()).await;
-    assert_eq!(status.waiting, Some(Waiting::Behind { head: before.block - 1, block: before.block }));
+    until(&lane, |s| s.open == 1).await;
+    assert_eq!(paid().await, (U256::from(5), 1), "what was signed of old is all that is handed in");
     // Another branch, but it cannot be read whether the payment is on it.
     world.rpc("anvil_reorg", json!([91, []])).await;
+    assert_eq!(paid().await, (U256::ZERO, 0));
     let errs = (-32603, "internal error");
     node.spoil(Faults { refuse: [("eth_getTransactionReceipt", errs)].into(), ..Default::default() });
-    let status = until(&lane, |s| matches!(s.waiting, Some(Waiting::Unreachable { .. }))).await;
-    assert_eq!((status.open, world.client.balance(someone()).await.unwrap()), (0, U256::ZERO));
+    until(&lane, |s| matches!(s.waiting, Some(Waiting::Unreachable { .. }))).await;
+    assert_eq!(paid().await, (U256::from(5), 1));
     node.heal();
-    outcome(&mut jobs).await.unwrap();
-    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::from(5));
+    assert_eq!(outcome(&mut jobs).await.unwrap().hash, before.hash);
+    assert_eq!(paid().await, (U256::from(5), 1));
     lane.close().await;
 }
 
