@@ -11,6 +11,7 @@ mod http;
 mod link;
 mod pool;
 mod queue;
+mod reads;
 mod runs;
 mod service;
 mod store;

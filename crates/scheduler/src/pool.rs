@@ -1,12 +1,13 @@
 //! The pool's table: tasks and replicates in memory, each change noted in the store. No I/O but the store's flush.
 
+mod replicate;
 mod show;
 
 use crate::{
     crew::{Crew, Need},
     queue::Queue,
     runs::Runs,
-    store::{Remembered, Store, current},
+    store::{Remembered, Store},
 };
 use bourse_protocol::{
     Address, U256,
@@ -22,6 +23,7 @@ use bourse_service::{
     defect::{Defect, planted},
     journal::Error,
 };
+use replicate::{Lesson, Replicate, before_contributed, before_revealed, judgement, lessons, may_try_again};
 use std::collections::{BTreeMap, BTreeSet};
 use tracing::info;
 
@@ -88,14 +90,6 @@ impl Entry {
     }
 }
 
-struct Replicate {
-    worker: Address,
-    weight: U256,
-    history: Vec<StatusChange>,
-    /// It counts as work of its worker.
-    busy: bool,
-}
-
 /// What the chain says of a task at one moment.
 #[derive(Debug)]
 pub(crate) struct Facts {
@@ -116,81 +110,6 @@ pub(crate) enum Heard {
     Free(TaskId),
     /// A result that is to be checked.
     Result(TaskId, ResultLink),
-}
-
-impl Replicate {
-    fn new(worker: Address, weight: U256, history: Vec<StatusChange>) -> Self {
-        let mut new = Self { worker, weight, history, busy: false };
-        new.busy = new.is_pending();
-        new
-    }
-
-    fn status(&self) -> Status {
-        current(&self.history)
-    }
-
-    fn since(&self) -> u64 {
-        self.history.last().map_or(0, |c| c.date)
-    }
-
-    /// Whether it has come to a status since it was assigned last.
-    fn has(&self, status: Status) -> bool {
-        self.history.iter().rev().map(|c| c.status).take_while(|s| *s != Status::Created).any(|s| s == status)
-    }
-
-    /// Whether its contribution was seen. It counts, whatever becomes of the worker.
-    fn has_voted(&self) -> bool {
-        self.has(Status::Contributed)
-    }
-
-    /// Whether a contribution is still expected of it.
-    fn is_pending(&self) -> bool {
-        self.status().may_still_contribute() && !self.has_voted()
-    }
-
-    /// Whether its worker is missed when it falls silent: until the end, and once.
-    fn is_counted_on(&self) -> bool {
-        let status = self.status();
-        !status.is_final() && status != Status::WorkerLost && (self.is_pending() || self.has_voted())
-    }
-
-    /// Whether people know already of its vote on chain: it lacks ether for the reveal, or the vote is not its own and
-    /// another process of the wallet must reveal it.
-    fn shows_its_vote(&self) -> bool {
-        match self.status() {
-            Status::OutOfGas => self.has(Status::Contributed) || self.has(Status::Revealing),
-            status => status == Status::CantContributeSinceContributionAlreadySet,
-        }
-    }
-
-    /// What its vote on chain shows beyond what is known of it, in this order.
-    fn reached(&self, vote: ContributionStatus, here: bool) -> Vec<Status> {
-        let known = self.status();
-        let (last, news) = match vote {
-            ContributionStatus::Contributed => {
-                (Status::Contributed, before_contributed(known) && !self.shows_its_vote())
-            }
-            ContributionStatus::Proved if self.has(Status::ResultUploaded) => {
-                (Status::ResultUploaded, before_revealed(known))
-            }
-            ContributionStatus::Proved => (Status::Revealed, before_revealed(known)),
-            ContributionStatus::Unset | ContributionStatus::Rejected => return vec![],
-        };
-        // One that is lost stays so until it is back, unless its vote has gone on.
-        if !news || (known == Status::WorkerLost && !here && self.has(last)) {
-            return vec![];
-        }
-        // A task may be contributed to and ended in one transaction.
-        let passed = [Status::Contributing, Status::Contributed].into_iter();
-        let passed = passed.filter(|status| last == Status::Revealed && !self.has_voted() && !self.has(*status));
-        passed.chain([last]).collect()
-    }
-
-    /// When it was assigned last: a replicate that failed without a contribution may be assigned again.
-    fn began(&self) -> u64 {
-        let began = self.history.iter().rev().find(|c| c.status == Status::Created);
-        began.or(self.history.first()).map_or(0, |c| c.date)
-    }
 }
 
 impl Pool {
@@ -311,7 +230,7 @@ impl Pool {
         for replicate in &entry.replicates {
             self.parts.entry(replicate.worker).or_default().insert(task.task);
             self.crew.remember(replicate.worker, here);
-            if replicate.busy {
+            if replicate.is_pending() {
                 self.crew.load(replicate.worker, true);
                 self.waiting.running(entry.deal.requester, true);
             }
@@ -487,17 +406,16 @@ impl Pool {
         let (mut before, mut voted) = (false, false);
         let after = match known {
             Some(replicate) => {
-                (before, voted) = (replicate.busy, replicate.has_voted());
+                (before, voted) = (replicate.is_pending(), replicate.has_voted());
                 replicate.history.push(change);
                 if status == Status::Contributed && before {
                     self.runs.finished(entry.deal.app.pointer, now.saturating_sub(replicate.began()));
                 }
-                replicate.busy = replicate.is_pending();
-                replicate.busy
+                replicate.is_pending()
             }
             None => {
                 let replicate = Replicate::new(worker, self.crew.weight(worker), vec![change]);
-                let busy = replicate.busy;
+                let busy = replicate.is_pending();
                 entry.replicates.push(replicate);
                 self.parts.entry(worker).or_default().insert(id);
                 busy
@@ -720,7 +638,7 @@ impl Pool {
             if tasks.is_empty() {
                 self.parts.remove(&replicate.worker);
             }
-            if replicate.busy {
+            if replicate.is_pending() {
                 self.crew.load(replicate.worker, false);
                 self.waiting.running(entry.deal.requester, false);
             }
@@ -748,39 +666,6 @@ impl Pool {
     }
 }
 
-/// What a change of a replicate teaches.
-struct Lesson {
-    date: u64,
-    worker: Address,
-    /// A run of this app took so many seconds.
-    ran: Option<(Address, u64)>,
-    did_well: Option<bool>,
-}
-
-fn lessons(task: &Remembered) -> Vec<Lesson> {
-    let app = task.deal.app.pointer;
-    let mut lessons = Vec::new();
-    for (worker, history) in &task.replicates {
-        let (mut began, mut voted) = (None, false);
-        for change in history {
-            let status = change.status;
-            if status == Status::Created {
-                (began, voted) = (Some(change.date), false);
-                continue;
-            }
-            let ended = began.take_if(|_| !status.may_still_contribute());
-            let ran = ended.filter(|_| status == Status::Contributed);
-            let ran = ran.map(|began| (app, change.date.saturating_sub(began)));
-            let did_well = judgement(status, voted);
-            if ran.is_some() || did_well.is_some() {
-                lessons.push(Lesson { date: change.date, worker: *worker, ran, did_well });
-            }
-            voted |= status == Status::Contributed;
-        }
-    }
-    lessons
-}
-
 /// Tasks that have not ended in which a worker would be missed.
 fn counted_on(
     tasks: &BTreeMap<TaskId, Entry>,
@@ -796,87 +681,6 @@ fn counted_on(
 
 fn look<'a>(entry: &'a Entry, now: u64, parts: &'a [Part]) -> View<'a> {
     View { now, trust: entry.deal.trust, task: &entry.chain, votes: &entry.votes, parts, result: entry.result.as_ref() }
-}
-
-/// Whether a worker whose replicate ended like this may get the same task again: nothing of it is on chain.
-fn may_try_again(status: Status) -> bool {
-    use Status::*;
-    status.is_final()
-        && matches!(
-            status,
-            Failed
-                | ContributeFailed
-                | CantContributeSinceStakeTooLow
-                | CantContributeSinceTaskNotActive
-                | AbortedOnConsensusReached
-        )
-}
-
-/// Whether a status speaks for its worker or against it; most say nothing. Once it has `voted`, that was praised, and what
-/// comes of it is judged at its end.
-fn judgement(status: Status, voted: bool) -> Option<bool> {
-    use Status::*;
-    match status {
-        Contributed | WorkerLost if voted => None,
-        Contributed | Completed => Some(true),
-        AppDownloadFailed
-        | DataDownloadFailed
-        | ContributeFailed
-        | RevealFailed
-        | RevealTimeout
-        | WorkerLost
-        | Failed
-        | OutOfGas
-        | CantContributeSinceStakeTooLow
-        | ResultUploadFailed
-        | ResultUploadRequestFailed => Some(false),
-        Created
-        | Running
-        | AppDownloading
-        | AppDownloaded
-        | DataDownloading
-        | DataDownloaded
-        | Computing
-        | Computed
-        | ComputeFailed
-        | CanContribute
-        | CantContributeSinceTaskNotActive
-        | CantContributeSinceAfterDeadline
-        | CantContributeSinceContributionAlreadySet
-        | Contributing
-        | CantReveal
-        | Revealing
-        | Revealed
-        | ResultUploadRequested
-        | ResultUploading
-        | ResultUploaded
-        | AbortedOnConsensusReached
-        | AbortedOnContributionTimeout
-        | Recovering => None,
-    }
-}
-
-fn before_contributed(status: Status) -> bool {
-    use Status::*;
-    status.may_still_contribute()
-        || matches!(
-            status,
-            WorkerLost
-                | ContributeFailed
-                | OutOfGas
-                | Failed
-                | CantContributeSinceStakeTooLow
-                | CantContributeSinceTaskNotActive
-                | CantContributeSinceAfterDeadline
-                | CantContributeSinceContributionAlreadySet
-                | AbortedOnConsensusReached
-                | AbortedOnContributionTimeout
-        )
-}
-
-fn before_revealed(status: Status) -> bool {
-    use Status::*;
-    before_contributed(status) || matches!(status, Contributed | Revealing | CantReveal | RevealFailed | RevealTimeout)
 }
 
 #[cfg(test)]

@@ -3,28 +3,28 @@
 use crate::{
     Config, Error,
     agenda::Agenda,
-    bags::{Bags, Window},
+    bags::Bags,
     check::{self, Gateway, Results},
     crew::{Admission, Crew, Need},
     http::{self, Metrics, Query},
     link::{Applicant, Door, Event},
     pool::{Facts, Heard, Pool},
+    reads::{self, Bag, Terms},
     store::{self, Remembered, Store},
 };
 use bourse_chain::{
-    Head, Header, Hub, PrivateKeySigner, SendError, Sender,
-    alloy::{rpc::types::Filter, sol_types::SolEvent},
+    Head, Hub, PrivateKeySigner, SendError, Sender,
+    alloy::sol_types::SolEvent,
     follower::{Cursor, Follower, News},
 };
 use bourse_protocol::{
     Address, Bytes, U256,
     abi::IHub,
-    consensus,
-    deal::{Deal, ResultLink, TaskStatus},
+    deal::{ResultLink, TaskStatus},
     ids::{DealId, TaskId},
     link::{Assignment, LOST_SECONDS, ToWorker, Welcome},
     replicate::{Cause, CauseCode, Status},
-    task::{Sending, Step, Vote},
+    task::{Sending, Step},
 };
 use bourse_service::{
     CancellationToken,
@@ -32,9 +32,8 @@ use bourse_service::{
     http as edge,
     journal::{self, Journal},
 };
-use futures_util::future::join_all;
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
@@ -42,14 +41,11 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
     task::{JoinError, JoinSet},
-    time::sleep,
 };
 use tracing::{error, info, warn};
 
 /// Messages of workers that may wait; more make their connections wait.
 const EVENTS: usize = 1024;
-/// What cannot be read at the start is tried again after this time.
-const LATER: Duration = Duration::from_secs(1);
 /// A refused transaction is tried again after this time, in seconds.
 const RETRY: u64 = 3;
 /// Tasks that are read at one block.
@@ -106,7 +102,7 @@ enum Done {
     News(Result<Option<News>, bourse_chain::Error>),
     Opened(Vec<Bag>, Box<News>, Option<u64>),
     OpenFailed(bourse_chain::Error),
-    Back(Vec<(Remembered, u64, String)>),
+    Back(Result<Vec<(Remembered, Terms)>, bourse_chain::Error>),
     Stands(u64, DealId, Result<bool, bourse_chain::Error>),
     More(DealId, Result<Option<Box<Bag>>, bourse_chain::Error>),
     Facts(Head, Vec<(TaskId, Result<Option<Facts>, bourse_chain::Error>)>),
@@ -115,14 +111,6 @@ enum Done {
     Checked(TaskId, Address, ResultLink, Result<(), check::Error>),
     Score(Address, Result<U256, bourse_chain::Error>),
     Answered,
-}
-
-/// Tasks of a deal that can come on the table, and what is needed to work on them.
-struct Bag {
-    deal: Deal,
-    window: Window,
-    period: u64,
-    app_type: String,
 }
 
 impl Service {
@@ -160,7 +148,7 @@ impl Service {
         let place = (config.workerpool, hub.address, chain_id);
         let crew = Crew::of(config.allowed.clone());
         let service = Self {
-            follower: Follower::new(hub.client.clone(), filter(&hub)),
+            follower: Follower::new(hub.client.clone(), reads::filter(&hub)),
             pool: Pool::new(store, config.clock.clone(), crew),
             results,
             door: Door::new(place, config.clock.clone(), key, config.secret, events),
@@ -198,17 +186,11 @@ impl Service {
         let lately = beside_others(|| self.pool.store.recent(LESSONS))?;
         self.pool.learn(&lately);
         let remembered = beside_others(|| self.pool.store.open_tasks())?;
-        let (mut known, mut open) = (BTreeMap::new(), 0_usize);
-        for task in remembered {
-            let terms = (task.deal.app.pointer, task.deal.category);
-            let (period, app_type) = match known.get(&terms) {
-                Some(found) => found,
-                None => known.entry(terms).or_insert(describe_when_it_can_be_read(&self.hub, &task.deal).await?),
-            };
-            let need = Need::new(app_type.clone(), task.deal.tag, self.config.floor);
+        let mut open = 0_usize;
+        for (task, terms) in reads::all_terms(&self.hub, remembered).await? {
             self.agenda.revisit([task.task]);
             open += usize::from(!task.has_ended());
-            self.pool.open(task, *period, need);
+            self.put_on_table(task, &terms);
         }
         if open > 0 {
             info!(tasks = open, "going on with open tasks");
@@ -400,7 +382,7 @@ impl Service {
                 warn!(%error, "cannot follow the chain; trying again");
             }
             Done::Opened(bags, news, since) => self.opened(bags, *news, since)?,
-            Done::Back(tasks) => self.put_back(tasks),
+            Done::Back(tasks) => self.put_back(tasks?),
             Done::Stands(upheavals, deal, stands) => self.hold_against_chain(upheavals, deal, stands),
             Done::More(deal, bag) => self.more(deal, bag)?,
             Done::Facts(head, read) => read.into_iter().for_each(|(id, facts)| self.absorb(id, head, facts)),
@@ -504,7 +486,7 @@ impl Service {
         let hub = self.hub.at(news.head);
         let most = self.config.bag;
         self.jobs.spawn(async move {
-            match read_news(&hub, deals, most, &news).await {
+            match reads::news(&hub, deals, most, &news).await {
                 Ok((bags, since)) => Done::Opened(bags, Box::new(news), since),
                 Err(error) => Done::OpenFailed(error),
             }
@@ -540,16 +522,20 @@ impl Service {
         warn!(tasks = tasks.len(), "a deep reorganisation of the chain: looking again at tasks that had ended");
         tasks.iter().for_each(|task| self.pool.store.reopened(task.task));
         let hub = self.hub.clone();
-        self.jobs.spawn(async move { Done::Back(describe_all(&hub, tasks).await) });
+        self.jobs.spawn(async move { Done::Back(reads::all_terms(&hub, tasks).await) });
         Ok(())
     }
 
-    fn put_back(&mut self, tasks: Vec<(Remembered, u64, String)>) {
-        for (task, period, app_type) in tasks {
-            let need = Need::new(app_type, task.deal.tag, self.config.floor);
+    fn put_back(&mut self, tasks: Vec<(Remembered, Terms)>) {
+        for (task, terms) in tasks {
             self.agenda.add(task.task);
-            self.pool.open(task, period, need);
+            self.put_on_table(task, &terms);
         }
+    }
+
+    fn put_on_table(&mut self, task: Remembered, terms: &Terms) {
+        let need = Need::new(terms.app_type.clone(), task.deal.tag, self.config.floor);
+        self.pool.open(task, terms.period, need);
     }
 
     /// Asks whether suspected deals are still part of the chain: a reorg takes a deal away with its block.
@@ -597,7 +583,7 @@ impl Service {
 
     /// Puts tasks of a deal on the table, and notes how far the deal was taken.
     fn take_bag(&mut self, bag: Bag) -> Result<(), Error> {
-        let Bag { deal, window, period, app_type } = bag;
+        let Bag { deal, window, terms } = bag;
         let mut fresh = Vec::new();
         for (id, index) in window.tasks {
             // One that was opened before keeps what is known of it, also when it has ended.
@@ -615,10 +601,9 @@ impl Service {
         for (task, index) in fresh {
             info!(%task, deal = %deal.id, trust = %deal.trust, "bought");
             self.agenda.add(task);
-            let need = Need::new(app_type.clone(), deal.tag, self.config.floor);
             let deal = deal.clone();
             let task = Remembered { task, deal, index, result: None, stages: vec![], replicates: vec![] };
-            self.pool.open(task, period, need);
+            self.put_on_table(task, &terms);
         }
         Ok(())
     }
@@ -632,7 +617,7 @@ impl Service {
             if self.bags.1.insert(deal) {
                 let hub = self.hub.clone();
                 self.jobs.spawn(async move {
-                    let bag = read_bag(&hub, deal, next, room).await;
+                    let bag = reads::bag(&hub, deal, next, room).await;
                     Done::More(deal, bag.map(|bag| bag.map(Box::new)))
                 });
             }
@@ -931,134 +916,13 @@ fn beside_others<T>(wait: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Reads tasks, all of them at one block; nothing anew where a task was read at that block or the block before it says
-/// enough.
+/// Reads tasks beside the loop.
 async fn read_tasks(hub: Hub, tasks: Vec<(TaskId, Option<Head>)>) -> Done {
-    let header = match hub.client.recent_header().await {
-        Ok(header) => header,
-        Err(error) => return Done::NoFacts(tasks.into_iter().map(|(id, _)| id).collect(), error),
-    };
-    let hub = &hub.at(header.head);
-    let read = tasks.into_iter().map(|(id, known)| async move {
-        match known.is_some_and(|known| shows_nothing_new(&header, known, id)) {
-            true => (id, Ok(None)),
-            false => (id, facts(hub, header.head.number, id).await.map(Some)),
-        }
-    });
-    Done::Facts(header.head, join_all(read).await)
-}
-
-/// Whether a block shows the same of a task as one that is known: it is that one, or comes right after it and has nothing
-/// about the task. Every change of a task is told by an event with its name.
-fn shows_nothing_new(header: &Header, known: Head, id: TaskId) -> bool {
-    header.head.hash == known.hash || (header.head.parent == known.hash && header.is_silent_about(id.0))
-}
-
-/// Everything about a task that a decision rests on. The hub's block is fixed: a decision never mixes two.
-async fn facts(hub: &Hub, block: u64, id: TaskId) -> Result<Facts, bourse_chain::Error> {
-    let task = hub.task(id).await?;
-    // Weights count until the workers agree.
-    let weighed = task.status == TaskStatus::Active;
-    let mut votes = Vec::with_capacity(task.contributors.len());
-    for worker in &task.contributors {
-        let contribution = hub.contribution(id, *worker).await?;
-        // The score may have moved since; the contribution itself says within which bounds it was.
-        let (least, greatest) = contribution.weight_range();
-        let weight = match weighed {
-            true => consensus::weight(hub.score(*worker).await?).clamp(least, greatest),
-            false => least,
-        };
-        votes.push(Vote { worker: *worker, status: contribution.status, hash: contribution.result_hash, weight });
+    let ids = tasks.iter().map(|(id, _)| *id).collect();
+    match reads::tasks(&hub, tasks).await {
+        Ok((head, read)) => Done::Facts(head, read),
+        Err(error) => Done::NoFacts(ids, error),
     }
-    Ok(Facts { task, votes, block })
-}
-
-/// The first tasks of deals, at most so many of each.
-async fn read_deals(hub: &Hub, deals: Vec<DealId>, most: u64) -> Result<Vec<Bag>, bourse_chain::Error> {
-    let mut bags = Vec::new();
-    for id in deals {
-        // A deal that a reorg took away is not there any more.
-        bags.extend(read_bag(hub, id, U256::ZERO, most).await?);
-    }
-    Ok(bags)
-}
-
-/// New deals; and, after a reorg that went deeper than is remembered block by block, the second since which everything is
-/// in doubt.
-async fn read_news(
-    hub: &Hub,
-    deals: Vec<DealId>,
-    most: u64,
-    news: &News,
-) -> Result<(Vec<Bag>, Option<u64>), bourse_chain::Error> {
-    let bags = read_deals(hub, deals, most).await?;
-    if !news.resync {
-        return Ok((bags, None));
-    }
-    // The last block that both branches share: what replaced the blocks after it may be of any time.
-    let shared = hub.client.block(news.from.saturating_sub(1).into()).await?;
-    Ok((bags, Some(shared.map_or(0, |block| block.timestamp))))
-}
-
-/// What is needed to work on tasks again; waits while the chain cannot be read.
-async fn describe_all(hub: &Hub, tasks: Vec<Remembered>) -> Vec<(Remembered, u64, String)> {
-    let (mut known, mut described) = (BTreeMap::new(), Vec::with_capacity(tasks.len()));
-    for task in tasks {
-        let terms = (task.deal.app.pointer, task.deal.category);
-        if let Entry::Vacant(unknown) = known.entry(terms) {
-            match describe_when_it_can_be_read(hub, &task.deal).await {
-                Ok(found) => drop(unknown.insert(found)),
-                Err(error) => {
-                    warn!(task = %task.task, %error, "cannot read what the task needs");
-                    continue;
-                }
-            }
-        }
-        let (period, app_type) = known[&terms].clone();
-        described.push((task, period, app_type));
-    }
-    described
-}
-
-/// The period of a deal's category, and the type of its app; waits while the chain cannot be read.
-async fn describe_when_it_can_be_read(hub: &Hub, deal: &Deal) -> Result<(u64, String), bourse_chain::Error> {
-    loop {
-        match describe(hub, deal).await {
-            Err(error) if error.is_transient() => {
-                warn!(%error, "cannot read the chain; trying again");
-                sleep(LATER.max(hub.client.poll_interval())).await;
-            }
-            described => return described,
-        }
-    }
-}
-
-/// At most `room` tasks of a deal from number `from` within it, with what is needed to work on them.
-async fn read_bag(hub: &Hub, id: DealId, from: U256, room: u64) -> Result<Option<Bag>, bourse_chain::Error> {
-    let Some(deal) = hub.deal(id).await? else { return Ok(None) };
-    let (period, app_type) = describe(hub, &deal).await?;
-    let window = Window::of(&deal, from, room);
-    Ok(Some(Bag { deal, window, period, app_type }))
-}
-
-/// The period of a deal's category, and the type of its app.
-async fn describe(hub: &Hub, deal: &Deal) -> Result<(u64, String), bourse_chain::Error> {
-    let app = hub.app(deal.app.pointer).await?;
-    Ok((hub.period(deal.category).await?, app.map(|a| a.kind).unwrap_or_default()))
-}
-
-/// The events that can change what the scheduler does.
-fn filter(hub: &Hub) -> Filter {
-    Filter::new().address(hub.address).event_signature(vec![
-        IHub::SchedulerNotice::SIGNATURE_HASH,
-        IHub::TaskInitialize::SIGNATURE_HASH,
-        IHub::TaskContribute::SIGNATURE_HASH,
-        IHub::TaskConsensus::SIGNATURE_HASH,
-        IHub::TaskReveal::SIGNATURE_HASH,
-        IHub::TaskReopen::SIGNATURE_HASH,
-        IHub::TaskFinalize::SIGNATURE_HASH,
-        IHub::TaskClaimed::SIGNATURE_HASH,
-    ])
 }
 
 #[cfg(test)]

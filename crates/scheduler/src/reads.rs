@@ -1,0 +1,164 @@
+//! What the scheduler reads of the chain, for its loop to decide on. Nothing is decided and nothing is kept here.
+
+use crate::{bags::Window, pool::Facts, store::Remembered};
+use bourse_chain::{
+    Error, Head, Header, Hub,
+    alloy::{rpc::types::Filter, sol_types::SolEvent},
+    follower::News,
+};
+use bourse_protocol::{
+    U256,
+    abi::IHub,
+    consensus,
+    deal::{Deal, TaskStatus},
+    ids::{DealId, TaskId},
+    task::Vote,
+};
+use futures_util::future::join_all;
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    time::Duration,
+};
+use tokio::time::sleep;
+use tracing::warn;
+
+/// What cannot be read and is waited for is tried again after this time.
+const LATER: Duration = Duration::from_secs(1);
+
+/// A task, and what was read of it; nothing if what is known of it is still true.
+pub(crate) type Read = (TaskId, Result<Option<Facts>, Error>);
+
+/// What is needed to work on the tasks of a deal, and is not in the deal.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// The T of its category, in seconds.
+    pub(crate) period: u64,
+    pub(crate) app_type: String,
+}
+
+/// Tasks of a deal that can come on the table, and what is needed to work on them.
+pub(crate) struct Bag {
+    pub(crate) deal: Deal,
+    pub(crate) window: Window,
+    pub(crate) terms: Terms,
+}
+
+/// Reads tasks, all of them at one block; nothing anew where a task was read at that block or the block before it says
+/// enough.
+pub(crate) async fn tasks(hub: &Hub, tasks: Vec<(TaskId, Option<Head>)>) -> Result<(Head, Vec<Read>), Error> {
+    let header = hub.client.recent_header().await?;
+    let hub = &hub.at(header.head);
+    let read = tasks.into_iter().map(|(id, known)| async move {
+        match known.is_some_and(|known| shows_nothing_new(&header, known, id)) {
+            true => (id, Ok(None)),
+            false => (id, facts(hub, header.head.number, id).await.map(Some)),
+        }
+    });
+    Ok((header.head, join_all(read).await))
+}
+
+/// Whether a block shows the same of a task as one that is known: it is that one, or comes right after it and has nothing
+/// about the task. Every change of a task is told by an event with its name.
+fn shows_nothing_new(header: &Header, known: Head, id: TaskId) -> bool {
+    header.head.hash == known.hash || (header.head.parent == known.hash && header.is_silent_about(id.0))
+}
+
+/// Everything about a task that a decision rests on. The hub's block is fixed: a decision never mixes two.
+async fn facts(hub: &Hub, block: u64, id: TaskId) -> Result<Facts, Error> {
+    let task = hub.task(id).await?;
+    // Weights count until the workers agree.
+    let weighed = task.status == TaskStatus::Active;
+    let mut votes = Vec::with_capacity(task.contributors.len());
+    for worker in &task.contributors {
+        let contribution = hub.contribution(id, *worker).await?;
+        // The score may have moved since; the contribution itself says within which bounds it was.
+        let (least, greatest) = contribution.weight_range();
+        let weight = match weighed {
+            true => consensus::weight(hub.score(*worker).await?).clamp(least, greatest),
+            false => least,
+        };
+        votes.push(Vote { worker: *worker, status: contribution.status, hash: contribution.result_hash, weight });
+    }
+    Ok(Facts { task, votes, block })
+}
+
+/// The first tasks of deals, at most so many of each.
+async fn deals(hub: &Hub, deals: Vec<DealId>, most: u64) -> Result<Vec<Bag>, Error> {
+    let mut bags = Vec::new();
+    for id in deals {
+        // A deal that a reorg took away is not there any more.
+        bags.extend(bag(hub, id, U256::ZERO, most).await?);
+    }
+    Ok(bags)
+}
+
+/// New deals; and, after a reorg that went deeper than is remembered block by block, the second since which everything is
+/// in doubt.
+pub(crate) async fn news(
+    hub: &Hub,
+    deals: Vec<DealId>,
+    most: u64,
+    news: &News,
+) -> Result<(Vec<Bag>, Option<u64>), Error> {
+    let bags = self::deals(hub, deals, most).await?;
+    if !news.resync {
+        return Ok((bags, None));
+    }
+    // The last block that both branches share: what replaced the blocks after it may be of any time.
+    let shared = hub.client.block(news.from.saturating_sub(1).into()).await?;
+    Ok((bags, Some(shared.map_or(0, |block| block.timestamp))))
+}
+
+/// What is needed to work on each of these tasks; waits while the chain cannot be read.
+pub(crate) async fn all_terms(hub: &Hub, tasks: Vec<Remembered>) -> Result<Vec<(Remembered, Terms)>, Error> {
+    let (mut known, mut all) = (BTreeMap::new(), Vec::with_capacity(tasks.len()));
+    for task in tasks {
+        let terms = match known.entry((task.deal.app.pointer, task.deal.category)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(terms_in_time(hub, &task.deal).await?),
+        };
+        all.push((task, terms.clone()));
+    }
+    Ok(all)
+}
+
+/// The terms of a deal; waits while the chain cannot be read.
+async fn terms_in_time(hub: &Hub, deal: &Deal) -> Result<Terms, Error> {
+    loop {
+        match terms(hub, deal).await {
+            Err(error) if error.is_transient() => {
+                warn!(%error, "cannot read the chain; trying again");
+                sleep(LATER.max(hub.client.poll_interval())).await;
+            }
+            read => return read,
+        }
+    }
+}
+
+/// At most `room` tasks of a deal from number `from` within it, with what is needed to work on them.
+pub(crate) async fn bag(hub: &Hub, id: DealId, from: U256, room: u64) -> Result<Option<Bag>, Error> {
+    let Some(deal) = hub.deal(id).await? else { return Ok(None) };
+    let terms = terms(hub, &deal).await?;
+    let window = Window::of(&deal, from, room);
+    Ok(Some(Bag { deal, window, terms }))
+}
+
+async fn terms(hub: &Hub, deal: &Deal) -> Result<Terms, Error> {
+    let app = hub.app(deal.app.pointer).await?;
+    let period = hub.period(deal.category).await?;
+    Ok(Terms { period, app_type: app.map(|app| app.kind).unwrap_or_default() })
+}
+
+/// The events that can change what the scheduler does.
+pub(crate) fn filter(hub: &Hub) -> Filter {
+    Filter::new().address(hub.address).event_signature(vec![
+        IHub::SchedulerNotice::SIGNATURE_HASH,
+        IHub::TaskInitialize::SIGNATURE_HASH,
+        IHub::TaskContribute::SIGNATURE_HASH,
+        IHub::TaskConsensus::SIGNATURE_HASH,
+        IHub::TaskReveal::SIGNATURE_HASH,
+        IHub::TaskReopen::SIGNATURE_HASH,
+        IHub::TaskFinalize::SIGNATURE_HASH,
+        IHub::TaskClaimed::SIGNATURE_HASH,
+    ])
+}
