@@ -97,7 +97,8 @@ impl Ground {
         let now = self.now();
         self.clock.advance(Duration::from_millis(now - self.shown.swap(now, Ordering::Relaxed)));
         let params: Value = serde_json::from_str(params).expect("clients write JSON");
-        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let members = [("jsonrpc", "2.0".into()), ("id", 1.into()), ("method", method.into()), ("params", params)];
+        let request = Value::Object(members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect());
         // Tokio would make a task that asks much wait for its turn.
         let answer = unconstrained(self.chain.handle(request)).now_or_never().expect("the chain works inline");
         let Value::Object(mut answer) = answer else { panic!("{method} is answered with {answer}") };

@@ -29,7 +29,7 @@ use bourse_service::{
     journal::{self, Journal},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::Duration,
 };
 use tokio::{
@@ -49,8 +49,12 @@ const BUMP: Duration = Duration::from_secs(30);
 const LOST_AFTER: u32 = 5;
 /// A nonce that nobody uses and that ours wait for is filled after this time.
 const HOLE_AFTER: Duration = Duration::from_secs(10);
-/// Transactions of ours that another process must have sent, before one of the two stops.
+/// Nonces of ours that another process must have taken, before the one of the two with the larger tag stops.
 const FOREIGN: usize = 2;
+/// And before the other one does: the first has seen nothing, as it was always faster.
+const FOREIGN_ALWAYS: usize = 6;
+/// What another process took counts for so long: now and then an operator uses the key of a service by hand.
+const FOREIGN_COUNTS: Duration = Duration::from_secs(3_600);
 /// At the start, foreign transactions that wait in the node may take this long to get into blocks.
 const FOREIGN_WAIT: Duration = Duration::from_secs(60);
 /// Blocks above a transaction after which it is no longer watched.
@@ -88,8 +92,8 @@ pub struct SenderLoop {
     priced: Option<(B256, Price)>,
     /// Blocks come with the transactions: the receipt is there at once.
     at_once: bool,
-    /// Nonces that another sender of our kind took.
-    foreign: BTreeSet<u64>,
+    /// Nonces that another sender of our kind took, and since when that is known.
+    foreign: BTreeMap<u64, Instant>,
     /// A nonce that nobody uses, and since when that is known.
     hole: Option<(u64, Instant)>,
     /// Since when foreign transactions wait in the node; `Settled` once there were none.
@@ -183,7 +187,7 @@ impl SenderLoop {
             balance: None,
             priced: None,
             at_once: true,
-            foreign: BTreeSet::new(),
+            foreign: BTreeMap::new(),
             hole: None,
             start: Start::Unchecked,
             waiting: None,
@@ -529,7 +533,7 @@ impl SenderLoop {
     }
 
     /// Somebody else sent a transaction from our key. If it is a sender like us, both see the other's tag, and the one
-    /// with the larger tag stops; other software is put up with.
+    /// with the larger tag stops, or else the one that always comes too late; other software is put up with.
     fn stranger(&mut self, nonce: u64, hash: B256, gas_limit: u64, ours: Option<B256>) -> Result<(), Trouble> {
         let wallet = self.key.address();
         let Some(tag) = tag::read(gas_limit, nonce) else {
@@ -537,26 +541,23 @@ impl SenderLoop {
             return Ok(());
         };
         warn!(%wallet, nonce, %hash, tag, "another process sends from our wallet");
-        self.foreign.insert(nonce);
-        if self.foreign.len() < FOREIGN {
+        self.foreign.retain(|_, since| since.elapsed() < FOREIGN_COUNTS);
+        self.foreign.entry(nonce).or_insert_with(Instant::now);
+        let enough = match self.tag.cmp(&tag) {
+            std::cmp::Ordering::Less => FOREIGN_ALWAYS,
+            std::cmp::Ordering::Equal | std::cmp::Ordering::Greater => FOREIGN,
+        };
+        if self.foreign.len() < enough {
             return Ok(());
         }
-        match self.tag.cmp(&tag) {
-            std::cmp::Ordering::Less => {
-                self.foreign.clear();
-                Ok(())
-            }
+        if self.tag == tag {
             // Chosen alike by chance: what differs between the two decides from now on.
-            std::cmp::Ordering::Equal => {
-                self.tag = ours.unwrap_or(hash).0[31];
-                self.foreign.clear();
-                Ok(())
-            }
-            std::cmp::Ordering::Greater => {
-                let evidence = format!("transaction {hash} has nonce {nonce} and is not ours");
-                Err(Trouble::KeyInUse(KeyInUse { wallet, evidence }))
-            }
+            self.tag = ours.unwrap_or(hash).0[31];
+            self.foreign.clear();
+            return Ok(());
         }
+        let evidence = format!("transaction {hash} has nonce {nonce} and is not ours");
+        Err(Trouble::KeyInUse(KeyInUse { wallet, evidence }))
     }
 
     /// The nonce after all of ours.

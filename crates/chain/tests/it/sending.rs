@@ -158,9 +158,9 @@ async fn above_the_cap_it_waits_and_goes_on_by_itself() {
 }
 
 /// A payment that goes on beside the test.
-fn paying(lane: &Lane, id: &'static str) -> JoinSet<Result<Receipt, SendError>> {
-    let (sender, mut jobs) = (lane.sender.clone(), JoinSet::new());
-    jobs.spawn(async move { sender.pay(id, someone(), U256::from(5)).await });
+fn paying(lane: &Lane, id: &str) -> JoinSet<Result<Receipt, SendError>> {
+    let (sender, id, mut jobs) = (lane.sender.clone(), id.to_owned(), JoinSet::new());
+    jobs.spawn(async move { sender.pay(&id, someone(), U256::from(5)).await });
     jobs
 }
 
@@ -523,7 +523,7 @@ async fn tagged(client: &bourse_chain::Client, tag: u8) -> Journal {
 }
 
 /// Two senders on one key that take the same nonces: the first has its transactions in the node first.
-async fn two_on_one_key(first: u8, second: u8) -> (World, [Lane; 2], Vec<Result<Receipt, SendError>>) {
+async fn two_on_one_key(first: u8, second: u8, each: u64) -> (World, [Lane; 2], Vec<Result<Receipt, SendError>>) {
     let world = World::new();
     let client = client(&[&Node::of(&world.chain)], Settings { tag: None, ..Settings::embedded() });
     let (one, other) = (tagged(&client, first).await, tagged(&client, second).await);
@@ -534,10 +534,10 @@ async fn two_on_one_key(first: u8, second: u8) -> (World, [Lane; 2], Vec<Result<
         lane.sender.pay(id, someone(), U256::from(5)).await.unwrap();
     }
     world.rpc("evm_setAutomine", json!([false])).await;
-    let mut jobs: Vec<_> = ["a 0", "a 1", "a 2"].map(|id| paying(&a, id)).into();
-    until(&a, |s| s.sent == 3).await;
-    jobs.extend(["b 0", "b 1", "b 2"].map(|id| paying(&b, id)));
-    until(&b, |s| s.sent == 3).await;
+    let mut jobs: Vec<_> = (0..each).map(|n| paying(&a, &format!("a {n}"))).collect();
+    until(&a, |s| s.sent as u64 == each).await;
+    jobs.extend((0..each).map(|n| paying(&b, &format!("b {n}"))));
+    until(&b, |s| s.sent as u64 == each).await;
     world.rpc("evm_mine", json!([])).await;
     world.rpc("evm_setAutomine", json!([true])).await;
     let mut outcomes = Vec::new();
@@ -549,7 +549,7 @@ async fn two_on_one_key(first: u8, second: u8) -> (World, [Lane; 2], Vec<Result<
 
 #[tokio::test]
 async fn of_two_processes_on_one_key_the_one_with_the_larger_tag_stops() {
-    let (_world, [a, b], outcomes) = two_on_one_key(1, 2).await;
+    let (_world, [a, b], outcomes) = two_on_one_key(1, 2, 3).await;
     let wallet = keys::test_key(0).address().to_string();
     let (good, bad): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
     assert_eq!((good.len(), bad.len()), (3, 3));
@@ -566,10 +566,20 @@ async fn of_two_processes_on_one_key_the_one_with_the_larger_tag_stops() {
 
 #[tokio::test]
 async fn of_two_processes_on_one_key_the_one_with_the_smaller_tag_sends_again_what_it_lost() {
-    let (world, [a, b], outcomes) = two_on_one_key(2, 1).await;
+    let (world, [a, b], outcomes) = two_on_one_key(2, 1, 5).await;
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     assert!(b.sender.key_in_use().is_none());
-    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::from(8 * 5));
+    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::from(12 * 5));
+    a.close().await;
+    b.close().await;
+}
+
+#[tokio::test]
+async fn of_two_processes_on_one_key_the_one_that_always_comes_too_late_stops_too() {
+    let (_world, [a, b], outcomes) = two_on_one_key(2, 1, 6).await;
+    let (good, bad): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert!(good.len() >= 6 && bad.iter().any(|e| matches!(e, Err(SendError::KeyInUse(_)))), "{good:?} {bad:?}");
+    assert!(a.sender.key_in_use().is_none() && b.sender.key_in_use().is_some());
     a.close().await;
     b.close().await;
 }

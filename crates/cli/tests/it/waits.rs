@@ -127,9 +127,16 @@ fn of_two_schedulers_on_one_key_one_stops_and_says_why() {
         });
         pools.push((scheduler, worker));
     }
-    let runs: Vec<_> = (0..6).map(|_| home.start(network.run(1_000, &["--trust", "1"]))).collect();
     let wallet = network.file["keys"]["workerpoolOwner"]["address"].as_str().unwrap().to_owned();
-    let stopped = eventually("one of the two should stop", || pools.iter_mut().position(|p| !p.0.is_running()));
+    // They meet where both have something to send at once.
+    let mut runs: Vec<Process> = Vec::new();
+    let stopped = eventually("one of the two should stop", || {
+        runs.retain_mut(|run| run.is_running());
+        while runs.len() < 6 {
+            runs.push(home.start(network.run(1_000, &["--trust", "1"])));
+        }
+        pools.iter_mut().position(|p| !p.0.is_running())
+    });
     let (scheduler, _worker) = pools.remove(stopped);
     let ended =
         scheduler.wait(PATIENCE).failed(1, &["is used by another process too", "every process needs a key of its own"]);

@@ -83,7 +83,7 @@ impl Chain {
         let id = id_of(&request);
         match Call::read(request) {
             Ok(Call { method, params }) => match self.dispatch(&method, params, access).await {
-                Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+                Ok(result) => success(id, result),
                 Err(error) => refusal(id, &error),
             },
             Err(error) => refusal(id, &error),
@@ -174,6 +174,12 @@ fn id_of(request: &Value) -> Value {
         Some(id @ (Value::String(_) | Value::Number(_))) => id.clone(),
         _ => Value::Null,
     }
+}
+
+/// An answer with a result, which may be large: it is moved, not copied.
+fn success(id: Value, result: Value) -> Value {
+    let members = [("jsonrpc", Value::from("2.0")), ("id", id), ("result", result)];
+    Value::Object(members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect())
 }
 
 /// An answer that says no.
