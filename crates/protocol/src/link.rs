@@ -156,10 +156,20 @@ impl Backoff {
         let step = self.first_millis.saturating_mul(1u64 << attempt.min(30)).clamp(1, self.longest_millis.max(1));
         let mut seed = worker.to_vec();
         seed.extend(attempt.to_be_bytes());
-        let hash = keccak256(seed);
-        let spread = u64::from(u16::from_be_bytes([hash[0], hash[1]]));
-        step / 2 + (step - step / 2).saturating_mul(spread) / 65_536
+        step / 2 + part(step - step / 2, &seed)
     }
+}
+
+/// After how many milliseconds of a connection a worker first says that it lives; the login was a sign of life. Spread over
+/// the workers: a scheduler that came back does not hear from all of them in the same moment.
+pub fn first_heartbeat_millis(worker: Address) -> u64 {
+    part(HEARTBEAT_SECONDS * 1_000, worker.as_slice())
+}
+
+/// A part of a whole that a seed chooses, evenly.
+fn part(whole: u64, seed: &[u8]) -> u64 {
+    let hash = keccak256(seed);
+    whole.saturating_mul(u64::from(u16::from_be_bytes([hash[0], hash[1]]))) / 65_536
 }
 
 /// The newest vocabulary that both sides speak, if there is one.
@@ -308,6 +318,15 @@ mod tests {
         assert_eq!(common_version(VERSION, VERSION), Some(VERSION));
         assert_eq!(common_version(VERSION + 1, VERSION + 2), None);
         assert_eq!(common_version(0, OLDEST_VERSION - 1), None);
+    }
+
+    #[test]
+    fn workers_say_that_they_live_at_different_times() {
+        let first: std::collections::BTreeSet<_> =
+            (0..200).map(|n| first_heartbeat_millis(Address::with_last_byte(n))).collect();
+        assert!(first.iter().all(|millis| *millis < HEARTBEAT_SECONDS * 1_000), "{first:?}");
+        let early = first.iter().filter(|millis| **millis < HEARTBEAT_SECONDS * 500).count();
+        assert!(first.len() > 190 && (70..130).contains(&early), "{early} of {first:?}");
     }
 
     #[test]

@@ -200,9 +200,10 @@ impl Door {
             Some(Admission::Out(greeting)) => drop(say(&mut wire, &greeting).await),
             Some(Admission::In { welcome, session, missed, mut inbox }) => {
                 let mut talk = Talk { door: self, wire, worker, connection, session, last_alive };
-                let kept = match talk.begin(Greeting::Welcome(welcome), missed).await {
-                    Ok(()) => talk.run(&mut inbox).await,
-                    Err(_) => true,
+                let kept = match talk.begin(&Greeting::Welcome(welcome), missed, &mut inbox).await {
+                    Said::More => talk.run(&mut inbox).await,
+                    Said::Last => true,
+                    Said::Deaf => false,
                 };
                 let session = kept.then(|| keep(talk.session, &mut inbox)).flatten();
                 let _ = self.inner.events.send(Event::Left { worker, connection, session }).await;
@@ -250,22 +251,51 @@ struct Talk<'a, W> {
 }
 
 impl<W: Wire> Talk<'_, W> {
-    async fn begin(&mut self, welcome: Greeting, missed: Vec<Frame<ToWorker>>) -> Result<(), Broken> {
-        say(&mut self.wire, &welcome).await?;
-        for frame in missed {
-            self.say(frame).await?;
-        }
-        Ok(())
+    /// The welcome, what was missed, and what the pool has to say at once.
+    async fn begin(
+        &mut self,
+        welcome: &Greeting,
+        missed: Vec<Frame<ToWorker>>,
+        inbox: &mut mpsc::Receiver<ToWorker>,
+    ) -> Said {
+        let mut texts = vec![text(welcome)];
+        texts.extend(missed.into_iter().map(|frame| self.text(frame)));
+        self.say(texts, None, inbox).await
     }
 
-    /// Says a message. An assignment is authorised here, beside the pool's loop: signing takes longer than all else that
-    /// is done for it, and the same signature comes out every time.
-    async fn say(&mut self, mut frame: Frame<ToWorker>) -> Result<(), Broken> {
+    /// A message as it is said. An assignment is authorised here, beside the pool's loop: signing takes longer than all else
+    /// that is done for it, and the same signature comes out every time.
+    fn text(&self, mut frame: Frame<ToWorker>) -> String {
         if let Some(ToWorker::Assign(assignment)) = &mut frame.message {
             let Assignment { task, enclave_challenge, .. } = *assignment;
             assignment.authorization = keys::authorize(&self.door.inner.key, self.worker, task, enclave_challenge);
         }
-        say(&mut self.wire, &frame).await
+        text(&frame)
+    }
+
+    /// Says `texts`, a message, and all others that wait, in one go.
+    async fn say(
+        &mut self,
+        mut texts: Vec<String>,
+        first: Option<ToWorker>,
+        inbox: &mut mpsc::Receiver<ToWorker>,
+    ) -> Said {
+        let (mut next, mut said) = (first.or_else(|| inbox.try_recv().ok()), Said::More);
+        while let Some(message) = next {
+            if matches!(message, ToWorker::Bye { .. }) {
+                said = Said::Last;
+            }
+            let Ok(frame) = self.session.say(message) else {
+                debug!(worker = %self.worker, "closing: the worker acknowledges nothing");
+                return Said::Deaf;
+            };
+            texts.push(self.text(frame));
+            next = if said == Said::More { inbox.try_recv().ok() } else { None };
+        }
+        match timeout(STEP, self.wire.send_all(texts)).await {
+            Ok(Ok(())) => said,
+            Ok(Err(_)) | Err(_) => Said::Last,
+        }
     }
 
     /// Until the connection ends. Says whether the session can go on over another one.
@@ -278,13 +308,10 @@ impl<W: Wire> Talk<'_, W> {
                 biased;
                 message = inbox.recv() => {
                     let Some(message) = message else { return true };
-                    let last = matches!(message, ToWorker::Bye { .. });
-                    let Ok(frame) = self.session.say(message) else {
-                        debug!(worker = %self.worker, "closing: the worker acknowledges nothing");
-                        return false;
-                    };
-                    if self.say(frame).await.is_err() || last {
-                        return true;
+                    match self.say(vec![], Some(message), inbox).await {
+                        Said::More => {}
+                        Said::Last => return true,
+                        Said::Deaf => return false,
                     }
                 }
                 received = timeout(SILENCE, self.wire.receive()) => {
@@ -338,6 +365,17 @@ impl<W: Wire> Talk<'_, W> {
     }
 }
 
+/// What comes after a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    /// The next one.
+    More,
+    /// Nothing: it was the last one, or the connection broke.
+    Last,
+    /// The worker acknowledges nothing: the session ends.
+    Deaf,
+}
+
 /// Why a connection is closed from here.
 enum Fault {
     /// Something is missing, or nobody listens any more: the session goes on over another connection.
@@ -351,8 +389,11 @@ fn refusal(reason: String) -> End {
 }
 
 async fn say(wire: &mut impl Wire, message: &impl Serialize) -> Result<(), Broken> {
-    let text = serde_json::to_string(message).expect("messages serialise");
-    timeout(STEP, wire.send(text)).await.map_err(|_| Broken::Closed)?
+    timeout(STEP, wire.send(text(message))).await.map_err(|_| Broken::Closed)?
+}
+
+fn text(message: &impl Serialize) -> String {
+    serde_json::to_string(message).expect("messages serialise")
 }
 
 async fn hear<T: DeserializeOwned>(wire: &mut impl Wire) -> Result<Result<T, String>, Broken> {

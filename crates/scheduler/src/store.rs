@@ -185,39 +185,60 @@ impl Store {
 
     /// Every task that has not ended.
     pub(crate) fn open_tasks(&self) -> Result<Vec<Remembered>, Error> {
-        self.load("SELECT task, deal, idx, result FROM task WHERE ended = 0 ORDER BY rowid", [])
+        self.load("WHERE ended = 0 ORDER BY rowid", &[])
     }
 
     /// Tasks that ended for good, of which the end was noted at this second or later.
     pub(crate) fn ended_since(&self, second: u64) -> Result<Vec<Remembered>, Error> {
         self.load(
-            "SELECT task, deal, idx, result FROM task WHERE ended = 1 AND EXISTS (
+            "WHERE ended = 1 AND EXISTS (
                 SELECT 1 FROM stage WHERE stage.task = task.task AND json_extract(change, '$.date') >= ?1)",
-            [second],
+            &[&second],
         )
     }
 
     /// One task, ended or not.
     pub(crate) fn task(&self, task: TaskId) -> Result<Option<Remembered>, Error> {
-        let found = self.load("SELECT task, deal, idx, result FROM task WHERE task = ?1", [task.to_string()])?;
+        let found = self.load("WHERE task = ?1", &[&task.to_string()])?;
         Ok(found.into_iter().next())
     }
 
     /// The newest tasks, newest first.
     pub(crate) fn recent(&self, limit: u32) -> Result<Vec<Remembered>, Error> {
-        self.load("SELECT task, deal, idx, result FROM task ORDER BY rowid DESC LIMIT ?1", [limit])
+        self.load("ORDER BY rowid DESC LIMIT ?1", &[&limit])
     }
 
-    fn load(&self, sql: &str, arguments: impl rusqlite::Params) -> Result<Vec<Remembered>, Error> {
+    /// The tasks that a clause chooses. Few statements for many tasks: each costs SQLite more than a row.
+    fn load(&self, which: &str, arguments: &[&dyn rusqlite::ToSql]) -> Result<Vec<Remembered>, Error> {
+        let of = |table: &str, columns: &str| {
+            format!("SELECT task, {columns} FROM {table} WHERE task IN (SELECT task FROM task {which}) ORDER BY seq")
+        };
         self.journal.read(|c| {
-            let mut query = c.prepare_cached(sql)?;
+            let mut stages: BTreeMap<String, Vec<StageChange>> = BTreeMap::new();
+            let mut query = c.prepare_cached(&of("stage", "change"))?;
+            let mut rows = query.query(arguments)?;
+            while let Some(row) = rows.next()? {
+                stages.entry(row.get(0)?).or_default().push(read(row.get(1)?)?);
+            }
+            let mut replicates: BTreeMap<String, Vec<(Address, Vec<StatusChange>)>> = BTreeMap::new();
+            let mut query = c.prepare_cached(&of("replicate", "worker, change"))?;
+            let mut rows = query.query(arguments)?;
+            while let Some(row) = rows.next()? {
+                let worker: Address = row.get::<_, String>(1)?.parse().map_err(|_| FromSqlError::InvalidType)?;
+                let (of_task, change) = (replicates.entry(row.get(0)?).or_default(), read(row.get(2)?)?);
+                match of_task.iter_mut().find(|(w, _)| *w == worker) {
+                    Some((_, history)) => history.push(change),
+                    None => of_task.push((worker, vec![change])),
+                }
+            }
+            let mut query = c.prepare_cached(&format!("SELECT task, deal, idx, result FROM task {which}"))?;
             let rows = query.query_map(arguments, |row| {
                 let task: String = row.get(0)?;
                 let index: String = row.get(2)?;
                 let result: Option<String> = row.get(3)?;
                 Ok(Remembered {
-                    stages: changes(c, "SELECT change FROM stage WHERE task = ?1 ORDER BY seq", &task)?,
-                    replicates: replicates(c, &task)?,
+                    stages: stages.remove(&task).unwrap_or_default(),
+                    replicates: replicates.remove(&task).unwrap_or_default(),
                     task: task.parse().map_err(|_| FromSqlError::InvalidType)?,
                     deal: read(row.get(1)?)?,
                     index: U256::from_str_radix(&index, 10).map_err(|_| FromSqlError::InvalidType)?,
@@ -264,27 +285,6 @@ impl Note {
             }
         }
     }
-}
-
-fn changes<T: DeserializeOwned>(c: &rusqlite::Connection, sql: &str, task: &str) -> rusqlite::Result<Vec<T>> {
-    let mut query = c.prepare_cached(sql)?;
-    let rows = query.query_map([task], |row| read(row.get(0)?))?;
-    rows.collect()
-}
-
-fn replicates(c: &rusqlite::Connection, task: &str) -> rusqlite::Result<Vec<(Address, Vec<StatusChange>)>> {
-    let mut query = c.prepare_cached("SELECT worker, change FROM replicate WHERE task = ?1 ORDER BY seq")?;
-    let mut rows = query.query([task])?;
-    let mut found: Vec<(Address, Vec<StatusChange>)> = Vec::new();
-    while let Some(row) = rows.next()? {
-        let worker: Address = row.get::<_, String>(0)?.parse().map_err(|_| FromSqlError::InvalidType)?;
-        let change = read(row.get(1)?)?;
-        match found.iter_mut().find(|(w, _)| *w == worker) {
-            Some((_, history)) => history.push(change),
-            None => found.push((worker, vec![change])),
-        }
-    }
-    Ok(found)
 }
 
 fn write<T: Serialize>(value: &T) -> String {

@@ -18,6 +18,16 @@ pub trait Wire: Send + 'static {
     /// Hands a message over. It may still get lost.
     fn send(&mut self, text: String) -> impl Future<Output = Result<(), Broken>> + Send;
 
+    /// Hands several messages over at once, in this order.
+    fn send_all(&mut self, texts: Vec<String>) -> impl Future<Output = Result<(), Broken>> + Send {
+        async move {
+            for text in texts {
+                self.send(text).await?;
+            }
+            Ok(())
+        }
+    }
+
     /// The next message; `None` for one that is not text. Dropping the future loses nothing.
     fn receive(&mut self) -> impl Future<Output = Result<Option<String>, Broken>> + Send;
 }

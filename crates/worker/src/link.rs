@@ -32,7 +32,7 @@ use std::{
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, interval, sleep, timeout},
+    time::{Instant, interval_at, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 pub use websocket::{Socket, WebSocket};
@@ -358,7 +358,8 @@ impl Link {
     }
 
     async fn talk(&mut self, wire: &mut impl Wire) -> Result<(), Lost> {
-        let mut heartbeat = interval(Duration::from_secs(link::HEARTBEAT_SECONDS));
+        let first = Duration::from_millis(link::first_heartbeat_millis(self.identity.key.address()));
+        let mut heartbeat = interval_at(Instant::now() + first, Duration::from_secs(link::HEARTBEAT_SECONDS));
         let (mut heard, mut nonsense) = (Instant::now(), 0);
         loop {
             self.say_waiting(wire).await?;

@@ -28,10 +28,7 @@ use bourse_service::{
     defect::{Defect, planted},
     journal::{self, Journal},
 };
-use std::{
-    collections::BTreeMap,
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,

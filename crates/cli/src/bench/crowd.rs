@@ -36,7 +36,7 @@ use tokio::{
     },
     sync::{mpsc, oneshot},
     task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, interval_at, sleep},
 };
 
 /// How often the crowd says what it sees.
@@ -266,7 +266,8 @@ impl Member {
         for task in self.open.clone() {
             report(wire, &mut session, task, Status::Running).await?;
         }
-        let mut heartbeat = interval(Duration::from_secs(link::HEARTBEAT_SECONDS));
+        let first = Duration::from_millis(link::first_heartbeat_millis(self.identity.key.address()));
+        let mut heartbeat = interval_at(Instant::now() + first, Duration::from_secs(link::HEARTBEAT_SECONDS));
         loop {
             tokio::select! {
                 biased;

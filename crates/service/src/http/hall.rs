@@ -36,6 +36,8 @@ pub(super) struct Limits {
     pub(super) request: Duration,
     /// A connection that had an answer may ask nothing for so long. Clients close theirs earlier: 90 s is usual.
     pub(super) idle: Duration,
+    /// An answer of which nothing is read for so long is broken off.
+    pub(super) unread: Duration,
     /// Whoever has waited for less is not sent away to make room.
     pub(super) spared: Duration,
 }
@@ -49,6 +51,7 @@ impl Limits {
             places: usize::try_from(places).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS),
             request: Duration::from_secs(10),
             idle: Duration::from_secs(120),
+            unread: Duration::from_secs(30),
             spared: Duration::from_secs(1),
         }
     }
@@ -63,7 +66,7 @@ impl Limits {
 /// The places of one service.
 #[derive(Debug)]
 pub(super) struct Hall {
-    limits: Limits,
+    pub(super) limits: Limits,
     places: Arc<Semaphore>,
     waiting: Mutex<Waiting>,
 }
@@ -181,6 +184,15 @@ impl Guest {
         }
     }
 
+    /// Takes it off those who wait, if it had its answer: some of it is still on its way. Says whether it did.
+    pub(super) fn still_hears(&self) -> bool {
+        let idle = self.idle.load(Ordering::Relaxed);
+        if idle {
+            self.has_asked();
+        }
+        idle
+    }
+
     /// It has its answer, and may ask again.
     pub(super) fn is_answered(&self) {
         self.waits(false);
@@ -219,7 +231,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn hall(places: usize) -> Arc<Hall> {
-        Hall::new(Limits { places, request: 10 * SECOND, idle: 120 * SECOND, spared: SECOND })
+        Hall::new(Limits { places, request: 10 * SECOND, idle: 120 * SECOND, unread: 30 * SECOND, spared: SECOND })
     }
 
     fn address(n: u8) -> IpAddr {

@@ -14,12 +14,14 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::OwnedSemaphorePermit,
     task::JoinSet,
+    time::{Sleep, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tower::Service;
@@ -75,7 +77,8 @@ async fn attend(
         let (answer, guest) = (app.clone().call(request), answering.clone());
         async move { answer.await.map(|answer| answer.map(|body| Answer { body, guest })) }
     });
-    let seat = TokioIo::new(Seat { stream, guest: guest.clone(), _place: place });
+    let (guest_there, unread) = (guest.clone(), hall.limits.unread);
+    let seat = TokioIo::new(Seat { stream, guest: guest_there, unread, stuck: None, hearing: false, _place: place });
     let mut connection = pin!(http1::Builder::new().serve_connection(seat, answer).with_upgrades());
     tokio::select! {
         biased;
@@ -91,7 +94,7 @@ async fn attend(
     guest.has_asked();
 }
 
-/// The body of an answer, which may take its time. When it ends its guest has been answered.
+/// The body of an answer, which may take its time. When it ends its guest has been answered, but for what is on its way.
 struct Answer {
     body: axum::body::Body,
     guest: Arc<Guest>,
@@ -125,7 +128,26 @@ impl Drop for Answer {
 struct Seat {
     stream: TcpStream,
     guest: Arc<Guest>,
+    /// How long it may read nothing of what is said to it.
+    unread: Duration,
+    /// While it reads nothing: until when.
+    stuck: Option<Pin<Box<Sleep>>>,
+    /// Its answer is made, and on its way.
+    hearing: bool,
     _place: OwnedSemaphorePermit,
+}
+
+impl Seat {
+    /// What became of an attempt to write, or that there were too many without success.
+    fn unless_stuck(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stuck = None;
+            return written;
+        }
+        let unread = self.unread;
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(unread)));
+        stuck.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl AsyncRead for Seat {
@@ -142,7 +164,10 @@ impl AsyncRead for Seat {
 
 impl AsyncWrite for Seat {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+        let this = self.get_mut();
+        this.hearing |= this.guest.still_hears();
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.unless_stuck(cx, written)
     }
 
     fn poll_write_vectored(
@@ -150,7 +175,10 @@ impl AsyncWrite for Seat {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bytes)
+        let this = self.get_mut();
+        this.hearing |= this.guest.still_hears();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bytes);
+        this.unless_stuck(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -158,7 +186,12 @@ impl AsyncWrite for Seat {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        if flushed.is_ready() && std::mem::take(&mut this.hearing) {
+            this.guest.is_answered();
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -170,8 +203,11 @@ impl AsyncWrite for Seat {
 mod tests {
     use super::*;
     use axum::{extract::WebSocketUpgrade, routing::get};
-    use std::{net::SocketAddr, time::Duration};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use std::net::SocketAddr;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::Instant,
+    };
 
     const ROUNDS: Duration = Duration::from_secs(20);
     const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -197,7 +233,10 @@ mod tests {
                 })
             };
             let app = Router::new().route("/hello", get(|| async { "hello" })).route("/link", get(echo));
-            let limits = Limits { places, request, idle: ROUNDS, spared: Duration::from_millis(50) };
+            // More than sockets hold.
+            let app = app.route("/much", get(|| async { vec![0_u8; 64 << 20] }));
+            let (unread, spared) = (Duration::from_millis(500), Duration::from_millis(50));
+            let limits = Limits { places, request, idle: ROUNDS, unread, spared };
             jobs.spawn(serve(listener, app, stop.clone(), limits));
             Self { address, stop, jobs }
         }
@@ -310,6 +349,36 @@ mod tests {
         while let Some(done) = jobs.join_next().await {
             done.unwrap();
         }
+        edge.close().await;
+    }
+
+    #[tokio::test]
+    async fn who_reads_nothing_of_an_answer_loses_its_place_and_who_reads_slowly_gets_all_of_it() {
+        let edge = Edge::open(2, ROUNDS * 10).await;
+        let mut asked = [edge.connect().await, edge.connect().await];
+        for stream in &mut asked {
+            stream.write_all(&String::from_utf8_lossy(REQUEST).replace("hello", "much").into_bytes()).await.unwrap();
+        }
+        let [deaf, mut slow] = asked;
+        let slowly = async {
+            let (mut read, mut piece) = (0, vec![0; 1 << 20]);
+            while read < 64 << 20 {
+                match slow.read(&mut piece).await.unwrap() {
+                    0 => break,
+                    bytes => read += bytes,
+                }
+                sleep(Duration::from_millis(30)).await;
+            }
+            (read, Instant::now())
+        };
+        let another = async {
+            let mut third = edge.connect().await;
+            says_hello(&mut third).await;
+            Instant::now()
+        };
+        let ((read, all_read), answered) = tokio::join!(slowly, another);
+        assert!(read >= 64 << 20 && answered < all_read, "{read} bytes, {answered:?}, {all_read:?}");
+        drop(deaf);
         edge.close().await;
     }
 
