@@ -674,14 +674,19 @@ impl Service {
             }
         };
         info!(%worker, name, resumed, "worker logged in");
+        if answer.is_closed() {
+            // Its connection did not wait so long: no work goes there.
+            self.pool.crew.leave(worker, connection, None);
+            return;
+        }
         match resumed {
             true => self.agenda.add_all(self.pool.part_of(worker)),
             false => self.begin(worker),
         }
         // Last: then its connection says the welcome and all this in one go.
         if answer.send(admission).is_err() {
-            // Its connection did not wait so long.
             self.pool.crew.leave(worker, connection, None);
+            self.agenda.add_all(self.pool.part_of(worker));
         }
     }
 

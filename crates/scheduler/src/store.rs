@@ -214,38 +214,45 @@ impl Store {
             format!("SELECT task, {columns} FROM {table} WHERE task IN (SELECT task FROM task {which}) ORDER BY seq")
         };
         self.journal.read(|c| {
-            let mut stages: BTreeMap<String, Vec<StageChange>> = BTreeMap::new();
-            let mut query = c.prepare_cached(&of("stage", "change"))?;
-            let mut rows = query.query(arguments)?;
-            while let Some(row) = rows.next()? {
-                stages.entry(row.get(0)?).or_default().push(read(row.get(1)?)?);
-            }
-            let mut replicates: BTreeMap<String, Vec<(Address, Vec<StatusChange>)>> = BTreeMap::new();
-            let mut query = c.prepare_cached(&of("replicate", "worker, change"))?;
-            let mut rows = query.query(arguments)?;
-            while let Some(row) = rows.next()? {
-                let worker: Address = row.get::<_, String>(1)?.parse().map_err(|_| FromSqlError::InvalidType)?;
-                let (of_task, change) = (replicates.entry(row.get(0)?).or_default(), read(row.get(2)?)?);
-                match of_task.iter_mut().find(|(w, _)| *w == worker) {
-                    Some((_, history)) => history.push(change),
-                    None => of_task.push((worker, vec![change])),
-                }
-            }
             let mut query = c.prepare_cached(&format!("SELECT task, deal, idx, result FROM task {which}"))?;
             let rows = query.query_map(arguments, |row| {
                 let task: String = row.get(0)?;
                 let index: String = row.get(2)?;
                 let result: Option<String> = row.get(3)?;
                 Ok(Remembered {
-                    stages: stages.remove(&task).unwrap_or_default(),
-                    replicates: replicates.remove(&task).unwrap_or_default(),
                     task: task.parse().map_err(|_| FromSqlError::InvalidType)?,
                     deal: read(row.get(1)?)?,
                     index: U256::from_str_radix(&index, 10).map_err(|_| FromSqlError::InvalidType)?,
                     result: result.map(read).transpose()?,
+                    stages: vec![],
+                    replicates: vec![],
                 })
             })?;
-            rows.collect()
+            let mut found = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+            if found.is_empty() {
+                return Ok(found);
+            }
+            let places: BTreeMap<String, usize> =
+                found.iter().enumerate().map(|(place, task)| (task.task.to_string(), place)).collect();
+            let mut query = c.prepare_cached(&of("stage", "change"))?;
+            let mut rows = query.query(arguments)?;
+            while let Some(row) = rows.next()? {
+                if let Some(place) = places.get(row.get_ref(0)?.as_str()?) {
+                    found[*place].stages.push(read(row.get(1)?)?);
+                }
+            }
+            let mut query = c.prepare_cached(&of("replicate", "worker, change"))?;
+            let mut rows = query.query(arguments)?;
+            while let Some(row) = rows.next()? {
+                let worker: Address = row.get::<_, String>(1)?.parse().map_err(|_| FromSqlError::InvalidType)?;
+                let Some(place) = places.get(row.get_ref(0)?.as_str()?) else { continue };
+                let (replicates, change) = (&mut found[*place].replicates, read(row.get(2)?)?);
+                match replicates.iter_mut().find(|(w, _)| *w == worker) {
+                    Some((_, history)) => history.push(change),
+                    None => replicates.push((worker, vec![change])),
+                }
+            }
+            Ok(found)
         })
     }
 }

@@ -48,10 +48,12 @@ const LOST_AFTER: u32 = 5;
 const HOLE_AFTER: Duration = Duration::from_secs(10);
 /// Nonces of ours that another process must have taken, before the one of the two with the larger tag stops.
 const FOREIGN: usize = 2;
-/// And before the other one does: the first has seen nothing, as it was always faster.
+/// And before the other one does, where more are taken later: the first has seen nothing, as it was always faster.
 const FOREIGN_ALWAYS: usize = 6;
+/// How much later: what the first had sent before it stopped is in blocks by then.
+const FOREIGN_LATER: Duration = Duration::from_secs(60);
 /// What another process took counts for so long: now and then an operator uses the key of a service by hand.
-const FOREIGN_COUNTS: Duration = Duration::from_secs(3_600);
+const FOREIGN_COUNTS: Duration = Duration::from_secs(600);
 /// At the start, foreign transactions that wait in the node may take this long to get into blocks.
 const FOREIGN_WAIT: Duration = Duration::from_secs(60);
 /// Blocks above a transaction after which it is no longer watched.
@@ -539,12 +541,18 @@ impl SenderLoop {
         };
         warn!(%wallet, nonce, %hash, tag, "another process sends from our wallet");
         self.foreign.retain(|_, since| since.elapsed() < FOREIGN_COUNTS);
-        self.foreign.entry(nonce).or_insert_with(Instant::now);
         let enough = match self.tag.cmp(&tag) {
-            std::cmp::Ordering::Less => FOREIGN_ALWAYS,
-            std::cmp::Ordering::Equal | std::cmp::Ordering::Greater => FOREIGN,
+            std::cmp::Ordering::Less => {
+                // The other one has to stop, and may have done so.
+                let long_ago = self.foreign.values().filter(|since| since.elapsed() >= FOREIGN_LATER).count();
+                long_ago >= FOREIGN_ALWAYS && !self.foreign.contains_key(&nonce)
+            }
+            std::cmp::Ordering::Equal | std::cmp::Ordering::Greater => {
+                !self.foreign.contains_key(&nonce) && self.foreign.len() + 1 >= FOREIGN
+            }
         };
-        if self.foreign.len() < enough {
+        self.foreign.entry(nonce).or_insert_with(Instant::now);
+        if !enough {
             return Ok(());
         }
         if self.tag == tag {

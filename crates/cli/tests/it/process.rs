@@ -215,13 +215,18 @@ fn tail(text: &str) -> String {
 }
 
 /// Looks until there is something, or fails.
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, look)
+}
+
+/// The same with another patience.
+pub(crate) fn eventually_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + patience;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < until, "waited {PATIENCE:?} in vain: {what}");
+        assert!(Instant::now() < until, "waited {patience:?} in vain: {what}");
         std::thread::sleep(LOOK);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     network::{self, Network, bought, rpc},
-    process::{Home, PATIENCE, Process, eventually},
+    process::{Home, PATIENCE, Process, eventually, eventually_within},
     up::LONG,
 };
 use bourse_protocol::deal::TaskStatus;
@@ -128,9 +128,10 @@ fn of_two_schedulers_on_one_key_one_stops_and_says_why() {
         pools.push((scheduler, worker));
     }
     let wallet = network.file["keys"]["workerpoolOwner"]["address"].as_str().unwrap().to_owned();
-    // They meet where both have something to send at once.
+    // They meet where both have something to send at once. Where the one that should stop is always faster, the other one
+    // does after a minute.
     let mut runs: Vec<Process> = Vec::new();
-    let stopped = eventually("one of the two should stop", || {
+    let stopped = eventually_within(2 * PATIENCE, "one of the two should stop", || {
         runs.retain_mut(|run| run.is_running());
         while runs.len() < 6 {
             runs.push(home.start(network.run(1_000, &["--trust", "1"])));

@@ -51,7 +51,8 @@ impl Limits {
             places: usize::try_from(places).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS),
             request: Duration::from_secs(10),
             idle: Duration::from_secs(120),
-            unread: Duration::from_secs(30),
+            // Sockets say that there is room only when much has been read: slow readers need longer than it seems.
+            unread: Duration::from_secs(120),
             spared: Duration::from_secs(1),
         }
     }
