@@ -82,25 +82,19 @@ async fn facts(hub: &Hub, block: u64, id: TaskId) -> Result<Facts, Error> {
     Ok(Facts { task, votes, block })
 }
 
-/// The first tasks of deals, at most so many of each.
-async fn deals(hub: &Hub, deals: Vec<DealId>, most: u64) -> Result<Vec<Bag>, Error> {
-    let mut bags = Vec::new();
-    for id in deals {
-        // A deal that a reorg took away is not there any more.
-        bags.extend(bag(hub, id, U256::ZERO, most).await?);
-    }
-    Ok(bags)
-}
-
-/// New deals; and, after a reorg that went deeper than is remembered block by block, the second since which everything is
-/// in doubt.
+/// The first tasks of new deals, at most so many of each; and, after a reorg that went deeper than is remembered block by
+/// block, the second since which everything is in doubt.
 pub(crate) async fn news(
     hub: &Hub,
     deals: Vec<DealId>,
     most: u64,
     news: &News,
 ) -> Result<(Vec<Bag>, Option<u64>), Error> {
-    let bags = self::deals(hub, deals, most).await?;
+    let mut bags = Vec::new();
+    for deal in deals {
+        // A deal that a reorg took away is not there any more.
+        bags.extend(bag(hub, deal, U256::ZERO, most).await?);
+    }
     if !news.resync {
         return Ok((bags, None));
     }
@@ -109,29 +103,28 @@ pub(crate) async fn news(
     Ok((bags, Some(shared.map_or(0, |block| block.timestamp))))
 }
 
-/// What is needed to work on each of these tasks; waits while the chain cannot be read.
-pub(crate) async fn all_terms(hub: &Hub, tasks: Vec<Remembered>) -> Result<Vec<(Remembered, Terms)>, Error> {
+/// What is needed to work on each of these tasks; waits while it cannot be read.
+pub(crate) async fn all_terms(hub: &Hub, tasks: Vec<Remembered>) -> Vec<(Remembered, Terms)> {
     let (mut known, mut all) = (BTreeMap::new(), Vec::with_capacity(tasks.len()));
     for task in tasks {
         let terms = match known.entry((task.deal.app.pointer, task.deal.category)) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(terms_in_time(hub, &task.deal).await?),
+            Entry::Vacant(unknown) => unknown.insert(terms_in_time(hub, &task.deal).await),
         };
         all.push((task, terms.clone()));
     }
-    Ok(all)
+    all
 }
 
-/// The terms of a deal; waits while the chain cannot be read.
-async fn terms_in_time(hub: &Hub, deal: &Deal) -> Result<Terms, Error> {
+/// The terms of a deal that was read before; waits while they cannot be read. The hub has them for every deal, so whatever
+/// a node says instead is no reason to give a task up, or to stop.
+async fn terms_in_time(hub: &Hub, deal: &Deal) -> Terms {
     loop {
         match terms(hub, deal).await {
-            Err(error) if error.is_transient() => {
-                warn!(%error, "cannot read the chain; trying again");
-                sleep(LATER.max(hub.client.poll_interval())).await;
-            }
-            read => return read,
+            Ok(terms) => return terms,
+            Err(error) => warn!(deal = %deal.id, %error, "cannot read what tasks of the deal need; trying again"),
         }
+        sleep(LATER.max(hub.client.poll_interval())).await;
     }
 }
 

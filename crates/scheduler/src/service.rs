@@ -102,10 +102,10 @@ enum Done {
     News(Result<Option<News>, bourse_chain::Error>),
     Opened(Vec<Bag>, Box<News>, Option<u64>),
     OpenFailed(bourse_chain::Error),
-    Back(Result<Vec<(Remembered, Terms)>, bourse_chain::Error>),
+    Back(Vec<(Remembered, Terms)>),
     Stands(u64, DealId, Result<bool, bourse_chain::Error>),
     More(DealId, Result<Option<Box<Bag>>, bourse_chain::Error>),
-    Facts(Head, Vec<(TaskId, Result<Option<Facts>, bourse_chain::Error>)>),
+    Facts(Head, Vec<reads::Read>),
     NoFacts(Vec<TaskId>, bourse_chain::Error),
     Sent(TaskId, String, Result<(), SendError>),
     Checked(TaskId, Address, ResultLink, Result<(), check::Error>),
@@ -187,7 +187,7 @@ impl Service {
         self.pool.learn(&lately);
         let remembered = beside_others(|| self.pool.store.open_tasks())?;
         let mut open = 0_usize;
-        for (task, terms) in reads::all_terms(&self.hub, remembered).await? {
+        for (task, terms) in reads::all_terms(&self.hub, remembered).await {
             self.agenda.revisit([task.task]);
             open += usize::from(!task.has_ended());
             self.put_on_table(task, &terms);
@@ -382,7 +382,7 @@ impl Service {
                 warn!(%error, "cannot follow the chain; trying again");
             }
             Done::Opened(bags, news, since) => self.opened(bags, *news, since)?,
-            Done::Back(tasks) => self.put_back(tasks?),
+            Done::Back(tasks) => self.put_back(tasks),
             Done::Stands(upheavals, deal, stands) => self.hold_against_chain(upheavals, deal, stands),
             Done::More(deal, bag) => self.more(deal, bag)?,
             Done::Facts(head, read) => read.into_iter().for_each(|(id, facts)| self.absorb(id, head, facts)),

@@ -10,6 +10,7 @@ mod machine;
 mod market;
 mod node;
 mod reorgs;
+mod restarts;
 mod shelf;
 mod world;
 

@@ -50,6 +50,8 @@ pub(crate) enum Treat {
 pub(crate) struct Manners {
     /// Nothing is answered until this changes.
     pub(crate) silent: bool,
+    /// Asked for a category, it says that it has lost that part of its state.
+    pub(crate) forgetful: bool,
     pub(crate) contribute: Treat,
     pub(crate) reveal: Treat,
 }
@@ -71,11 +73,12 @@ pub(crate) struct Node {
     hub: Address,
     manners: Arc<watch::Sender<Manners>>,
     tries: Arc<AtomicU64>,
+    forgot: Arc<AtomicU64>,
 }
 
 impl Node {
     pub(crate) fn new(chain: Chain, hub: Address) -> Self {
-        Self { chain, hub, manners: Arc::default(), tries: Arc::default() }
+        Self { chain, hub, manners: Arc::default(), tries: Arc::default(), forgot: Arc::default() }
     }
 
     /// The hub over this node.
@@ -94,6 +97,11 @@ impl Node {
         self.tries.load(Ordering::SeqCst)
     }
 
+    /// How often it has said that it has lost a part of its state.
+    pub(crate) fn forgot(&self) -> u64 {
+        self.forgot.load(Ordering::SeqCst)
+    }
+
     async fn until(&self, good: impl Fn(&Manners) -> bool) {
         let known = self.manners.subscribe().wait_for(|manners| good(manners)).await.map(|_| ());
         known.expect("the node itself holds the other end");
@@ -105,6 +113,11 @@ impl Node {
         let treat = || called.map_or(Treat::Passes, |selector| self.manners.borrow().towards(selector));
         match (method, treat()) {
             ("eth_estimateGas", Treat::Refused) => refusal(&request),
+            ("eth_call", _) if called == Some(IHub::viewCategoryCall::SELECTOR) && self.manners.borrow().forgetful => {
+                self.forgot.fetch_add(1, Ordering::SeqCst);
+                let error = json!({ "code": -32000, "message": "missing trie node" });
+                json!({ "jsonrpc": "2.0", "id": request["id"], "error": error })
+            }
             ("eth_sendRawTransaction", Treat::Held) => {
                 self.until(|manners| called.is_none_or(|selector| manners.towards(selector) != Treat::Held)).await;
                 self.chain.handle(request).await
@@ -134,12 +147,12 @@ pub(crate) async fn rpc(chain: &Chain, method: &str, params: Value) -> Value {
     answer["result"].clone()
 }
 
-/// The function that a request estimates or sends.
+/// The function that a request calls, estimates or sends.
 fn called(request: &Value) -> Option<[u8; 4]> {
     let argument = &request["params"][0];
     let bytes = |value: &Value| value.as_str()?.parse::<Bytes>().ok();
     let input = match request["method"].as_str()? {
-        "eth_estimateGas" => bytes(&argument["input"]).or_else(|| bytes(&argument["data"]))?,
+        "eth_call" | "eth_estimateGas" => bytes(&argument["input"]).or_else(|| bytes(&argument["data"]))?,
         "eth_sendRawTransaction" => {
             TxEnvelope::decode_2718(&mut bytes(argument)?.as_ref()).expect("a signed transaction").input().clone()
         }

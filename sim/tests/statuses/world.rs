@@ -40,7 +40,17 @@ pub(crate) struct World {
     place: String,
     http: reqwest::Client,
     folder: tempfile::TempDir,
+    config: bourse_scheduler::Config,
+    scheduler: JoinSet<()>,
     _roles: JoinSet<()>,
+}
+
+async fn begin(config: bourse_scheduler::Config, node: &Node, listener: TcpListener) -> JoinSet<()> {
+    let opened = bourse_scheduler::Service::open(config, test_key(OWNER), node.hub()).await;
+    let ((service, lane), mut scheduler) = (opened.unwrap(), JoinSet::new());
+    scheduler.spawn(lane.run(CancellationToken::new()));
+    scheduler.spawn(async move { service.run(listener, CancellationToken::new()).await.unwrap() });
+    scheduler
 }
 
 impl World {
@@ -64,12 +74,16 @@ impl World {
             full_pass: Duration::from_secs(1),
             ..bourse_scheduler::Config::new(market.workerpool, folder.path().join("scheduler"))
         };
-        let opened = bourse_scheduler::Service::open(config, test_key(OWNER), pool_node.hub()).await;
-        let (service, lane) = opened.unwrap();
-        roles.spawn(lane.run(CancellationToken::new()));
-        roles.spawn(async move { service.run(listener, CancellationToken::new()).await.unwrap() });
+        let scheduler = begin(config.clone(), &pool_node, listener).await;
         let http = bourse_service::http::client(PATIENCE);
-        Self { market, shelf, pool_node, place, http, folder, _roles: roles }
+        Self { market, shelf, pool_node, place, http, folder, config, scheduler, _roles: roles }
+    }
+
+    /// Kills the scheduler and starts it again on what it has written.
+    pub(crate) async fn restart_scheduler(&mut self) {
+        self.scheduler.shutdown().await;
+        let listener = TcpListener::bind(&self.place).await.unwrap();
+        self.scheduler = begin(self.config.clone(), &self.pool_node, listener).await;
     }
 
     /// A worker with a played machine, logged in.

@@ -541,18 +541,12 @@ impl SenderLoop {
         };
         warn!(%wallet, nonce, %hash, tag, "another process sends from our wallet");
         self.foreign.retain(|_, since| since.elapsed() < FOREIGN_COUNTS);
-        let enough = match self.tag.cmp(&tag) {
-            std::cmp::Ordering::Less => {
-                // The other one has to stop, and may have done so.
-                let long_ago = self.foreign.values().filter(|since| since.elapsed() >= FOREIGN_LATER).count();
-                long_ago >= FOREIGN_ALWAYS && !self.foreign.contains_key(&nonce)
-            }
-            std::cmp::Ordering::Equal | std::cmp::Ordering::Greater => {
-                !self.foreign.contains_key(&nonce) && self.foreign.len() + 1 >= FOREIGN
-            }
-        };
-        self.foreign.entry(nonce).or_insert_with(Instant::now);
-        if !enough {
+        // The one with the smaller tag waits longer: the other one has to stop, and may have done so.
+        let (needed, older) =
+            if self.tag < tag { (FOREIGN_ALWAYS, FOREIGN_LATER) } else { (FOREIGN - 1, Duration::ZERO) };
+        let before = self.foreign.values().filter(|since| since.elapsed() >= older).count();
+        if before < needed || self.foreign.contains_key(&nonce) {
+            self.foreign.entry(nonce).or_insert_with(Instant::now);
             return Ok(());
         }
         if self.tag == tag {

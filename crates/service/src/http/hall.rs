@@ -67,7 +67,7 @@ impl Limits {
 /// The places of one service.
 #[derive(Debug)]
 pub(super) struct Hall {
-    pub(super) limits: Limits,
+    limits: Limits,
     places: Arc<Semaphore>,
     waiting: Mutex<Waiting>,
 }
@@ -183,6 +183,11 @@ impl Guest {
         if let Some(number) = self.number().take() {
             self.hall.waiting().guests.remove(&number);
         }
+    }
+
+    /// How long it may read nothing of what is said to it.
+    pub(super) fn may_read_nothing(&self) -> Duration {
+        self.hall.limits.unread
     }
 
     /// Takes it off those who wait, if it had its answer: some of it is still on its way. Says whether it did.

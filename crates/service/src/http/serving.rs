@@ -14,7 +14,6 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -77,8 +76,7 @@ async fn attend(
         let (answer, guest) = (app.clone().call(request), answering.clone());
         async move { answer.await.map(|answer| answer.map(|body| Answer { body, guest })) }
     });
-    let (guest_there, unread) = (guest.clone(), hall.limits.unread);
-    let seat = TokioIo::new(Seat { stream, guest: guest_there, unread, stuck: None, hearing: false, _place: place });
+    let seat = TokioIo::new(Seat { stream, guest: guest.clone(), stuck: None, hearing: false, _place: place });
     let mut connection = pin!(http1::Builder::new().serve_connection(seat, answer).with_upgrades());
     tokio::select! {
         biased;
@@ -128,8 +126,6 @@ impl Drop for Answer {
 struct Seat {
     stream: TcpStream,
     guest: Arc<Guest>,
-    /// How long it may read nothing of what is said to it.
-    unread: Duration,
     /// While it reads nothing: until when.
     stuck: Option<Pin<Box<Sleep>>>,
     /// Its answer is made, and on its way.
@@ -138,14 +134,13 @@ struct Seat {
 }
 
 impl Seat {
-    /// What became of an attempt to write, or that there were too many without success.
+    /// What became of an attempt to write; an error if nothing could be written for too long.
     fn unless_stuck(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.stuck = None;
             return written;
         }
-        let unread = self.unread;
-        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(unread)));
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(self.guest.may_read_nothing())));
         stuck.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -203,7 +198,7 @@ impl AsyncWrite for Seat {
 mod tests {
     use super::*;
     use axum::{extract::WebSocketUpgrade, routing::get};
-    use std::net::SocketAddr;
+    use std::{net::SocketAddr, time::Duration};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         time::Instant,
