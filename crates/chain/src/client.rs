@@ -127,7 +127,7 @@ pub struct Header {
 
 impl Header {
     /// Whether the block has for certain no log with this topic. Chains that leave all blooms empty tell nothing.
-    pub fn is_silent_about(&self, topic: B256) -> bool {
+    fn is_silent_about(&self, topic: B256) -> bool {
         let input = alloy::primitives::BloomInput::Raw(topic.as_slice());
         self.empty || (!self.bloom.is_zero() && !self.bloom.contains_input(input))
     }
@@ -321,7 +321,32 @@ impl Client {
 
     /// A block with its header by number or tag; `None` if the node has none.
     pub async fn header_at(&self, at: BlockNumberOrTag) -> Result<Option<Header>, Error> {
-        self.nodes.ask(|node| async move { answers::block(&node, at).await }).await
+        let header = self.nodes.ask(|node| async move { answers::block(&node, at).await }).await?;
+        header.into_iter().for_each(|header| self.nodes.remember(header));
+        Ok(header)
+    }
+
+    /// Whether what was read after the block `known` of something whose every change is told by an event with this topic is
+    /// still true after the block `now`: that is the same block, or one that follows it with no such event from there on, as
+    /// far as the blocks that were read lately tell.
+    pub fn shows_nothing_new(&self, now: &Header, known: Head, topic: B256) -> bool {
+        let mut block = *now;
+        loop {
+            if block.head.hash == known.hash {
+                return true;
+            }
+            if !block.is_silent_about(topic) {
+                return false;
+            }
+            if block.head.parent == known.hash {
+                return true;
+            }
+            match self.nodes.parent(block.head) {
+                // What a node says of its blocks may be a circle.
+                Some(parent) if parent.head.number < block.head.number => block = parent,
+                Some(_) | None => return false,
+            }
+        }
     }
 
     /// Calls a view.

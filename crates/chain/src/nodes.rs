@@ -20,6 +20,7 @@ use alloy::{
 };
 use futures_util::future::join_all;
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -34,6 +35,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// So many things may be on their way to nodes that have not answered; more wait for an answer or its timeout.
 const TELLING: usize = 1_024;
+
+/// So many blocks are remembered. What they do not speak of need not be read again; what is older than they are is.
+const RECENT: usize = 8;
 
 /// How a client uses its nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +91,8 @@ pub(crate) struct Nodes {
     room: Arc<Semaphore>,
     /// The newest block as it was seen last, and when.
     latest: Mutex<Option<(Instant, Header)>>,
+    /// The blocks that were read last, the newest last.
+    recent: Mutex<VecDeque<Header>>,
     /// How far those who follow the chain over this connection are, while they have much left to read.
     pub(crate) progress: watch::Sender<Option<Progress>>,
     born: Instant,
@@ -123,6 +129,7 @@ impl Nodes {
             telling: Mutex::default(),
             room: Arc::new(Semaphore::new(TELLING)),
             latest: Mutex::default(),
+            recent: Mutex::default(),
             progress: watch::Sender::new(None),
             born: Instant::now(),
             depth: OnceLock::new(),
@@ -185,6 +192,27 @@ impl Nodes {
     /// Remembers the newest block.
     pub(crate) fn note(&self, header: Header) {
         *self.latest() = Some((Instant::now(), header));
+        self.remember(header);
+    }
+
+    /// Remembers a block for a while.
+    pub(crate) fn remember(&self, header: Header) {
+        let mut recent = self.recent();
+        if recent.iter().all(|known| known.head.hash != header.head.hash) {
+            if recent.len() == RECENT {
+                recent.pop_front();
+            }
+            recent.push_back(header);
+        }
+    }
+
+    /// The block before this one, if it was read lately.
+    pub(crate) fn parent(&self, of: Head) -> Option<Header> {
+        self.recent().iter().find(|known| known.head.hash == of.parent).copied()
+    }
+
+    fn recent(&self) -> MutexGuard<'_, VecDeque<Header>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest block, if it was seen at most this long ago and is still there as far as known.

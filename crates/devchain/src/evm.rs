@@ -17,7 +17,7 @@ use revm::context_interface::block::BlobExcessGasAndPrice;
 use revm::context_interface::either::Either;
 use revm::handler::instructions::EthInstructions;
 use revm::handler::validation::validate_initial_tx_gas;
-use revm::handler::{EthFrame, EthPrecompiles, MainnetEvm};
+use revm::handler::{EthPrecompiles, MainnetEvm};
 use revm::precompile::{Crypto, DefaultCrypto, PrecompileHalt, install_crypto};
 use revm::primitives::{AddressMap as EvmMap, eip4844, eip7825, hardfork::SpecId};
 use revm::state::{Account as EvmAccount, AccountInfo};
@@ -129,28 +129,6 @@ impl Overlay {
     }
 }
 
-impl Database for Overlay {
-    type Error = Infallible;
-
-    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, Infallible> {
-        let Some(account) = self.account(address) else { return Ok(None) };
-        let Account { nonce, balance, code_hash } = account;
-        Ok(Some(AccountInfo { balance, nonce, code_hash, account_id: None, code: None }))
-    }
-
-    fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, Infallible> {
-        Ok(self.code(&hash))
-    }
-
-    fn storage(&mut self, address: Address, slot: U256) -> Result<U256, Infallible> {
-        Ok(self.slot(address, slot))
-    }
-
-    fn block_hash(&mut self, number: u64) -> Result<B256, Infallible> {
-        Ok(self.hashes.get(&number).copied().unwrap_or_else(|| self.view.block_hash(number)))
-    }
-}
-
 impl DatabaseCommit for Overlay {
     fn commit(&mut self, changes: EvmMap<EvmAccount>) {
         for (address, account) in changes {
@@ -230,64 +208,118 @@ pub(crate) fn remember_signers() {
     let _ = install_crypto(Recalls::default());
 }
 
-thread_local! {
-    /// The frames of the last run on this thread, for the next one: each has 32 KiB of stack.
-    static FRAMES: Cell<FrameStack<EthFrame>> = Cell::new(FrameStack::new());
+/// The state under a run; between runs there is none.
+pub(crate) struct Desk(Option<Overlay>);
+
+impl Desk {
+    fn overlay(&self) -> &Overlay {
+        self.0.as_ref().expect("a run has a state")
+    }
+}
+
+impl Database for Desk {
+    type Error = Infallible;
+
+    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, Infallible> {
+        let Some(account) = self.overlay().account(address) else { return Ok(None) };
+        let Account { nonce, balance, code_hash } = account;
+        Ok(Some(AccountInfo { balance, nonce, code_hash, account_id: None, code: None }))
+    }
+
+    fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, Infallible> {
+        Ok(self.overlay().code(&hash))
+    }
+
+    fn storage(&mut self, address: Address, slot: U256) -> Result<U256, Infallible> {
+        Ok(self.overlay().slot(address, slot))
+    }
+
+    fn block_hash(&mut self, number: u64) -> Result<B256, Infallible> {
+        let overlay = self.overlay();
+        Ok(overlay.hashes.get(&number).copied().unwrap_or_else(|| overlay.view.block_hash(number)))
+    }
 }
 
 /// What a run happens in.
-type Machine<'a, I> = MainnetEvm<Stage<'a>, I>;
-type Stage<'a> = Context<BlockEnv, TxEnv, CfgEnv, &'a mut Overlay, Journal<&'a mut Overlay>, ()>;
+type Machine<I> = MainnetEvm<Stage, I>;
+type Stage = Context<BlockEnv, TxEnv, CfgEnv, Desk, Journal<Desk>, ()>;
 type Outcome = Result<ExecResultAndState<ExecutionResult>, InvalidTransaction>;
+
+thread_local! {
+    /// The machine of the last run on this thread, for the next one: to build one, with its tables and 32 KiB of stack for
+    /// each frame, takes longer than many a call.
+    static MACHINE: Cell<Option<Box<Machine<()>>>> = const { Cell::new(None) };
+}
+
+fn new_machine() -> Box<Machine<()>> {
+    Box::new(Evm {
+        ctx: Context::mainnet().with_db(Desk(None)).with_cfg(CfgEnv::new_with_spec(SPEC)),
+        inspector: (),
+        instruction: EthInstructions::new_mainnet_with_spec(SPEC),
+        precompiles: EthPrecompiles::new(SPEC),
+        frame_stack: FrameStack::new(),
+    })
+}
 
 /// Runs one transaction without keeping what it changes.
 pub(crate) fn run(state: &mut Overlay, block: &BlockEnv, chain_id: u64, mode: Mode, transaction: TxEnv) -> Outcome {
-    execute(state, block, chain_id, mode, transaction, (), |evm, transaction| evm.transact(transaction))
+    let mut machine = MACHINE.take().unwrap_or_else(new_machine);
+    prepare(&mut machine.ctx, state, block, chain_id, mode, &transaction);
+    let done = machine.transact(transaction);
+    take_back(&mut machine.ctx, state);
+    if done.is_ok() {
+        // A refused transaction may leave behind what was read for it.
+        MACHINE.set(Some(machine));
+    }
+    outcome(done)
 }
 
 /// The same with somebody who looks on.
-pub(crate) fn run_watched<'a, I: Inspector<Stage<'a>>>(
-    state: &'a mut Overlay,
+pub(crate) fn run_watched<I: Inspector<Stage>>(
+    state: &mut Overlay,
     block: &BlockEnv,
     chain_id: u64,
     mode: Mode,
     transaction: TxEnv,
     inspector: I,
 ) -> Outcome {
-    execute(state, block, chain_id, mode, transaction, inspector, |evm, transaction| evm.inspect_tx(transaction))
+    let machine = MACHINE.take().unwrap_or_else(new_machine);
+    let Evm { mut ctx, instruction, precompiles, frame_stack, .. } = *machine;
+    prepare(&mut ctx, state, block, chain_id, mode, &transaction);
+    let mut watched = Evm { ctx, inspector, instruction, precompiles, frame_stack };
+    let done = watched.inspect_tx(transaction);
+    let Evm { mut ctx, instruction, precompiles, frame_stack, .. } = watched;
+    take_back(&mut ctx, state);
+    if done.is_ok() {
+        MACHINE.set(Some(Box::new(Evm { ctx, inspector: (), instruction, precompiles, frame_stack })));
+    }
+    outcome(done)
 }
 
-fn execute<'a, I>(
-    state: &'a mut Overlay,
-    block: &BlockEnv,
-    chain_id: u64,
-    mode: Mode,
-    transaction: TxEnv,
-    inspector: I,
-    work: impl FnOnce(&mut Machine<'a, I>, TxEnv) -> Result<ExecResultAndState<ExecutionResult>, EVMError<Infallible>>,
-) -> Outcome {
-    let mut rules = CfgEnv::new_with_spec(SPEC);
+/// Puts a machine before a state, a block and a transaction.
+fn prepare(stage: &mut Stage, state: &mut Overlay, block: &BlockEnv, chain_id: u64, mode: Mode, transaction: &TxEnv) {
+    let rules = &mut stage.cfg;
     rules.chain_id = chain_id;
     // A legacy transaction without a chain id is valid on every chain; the ids of others are checked on arrival.
     rules.tx_chain_id_check = true;
     rules.disable_nonce_check = mode == Mode::Call;
     // Senders of blocks are checked on arrival; test methods let contracts send.
     rules.disable_eip3607 = true;
-    if mode == Mode::Call {
-        // Who offers nothing is not asked for a base fee.
-        rules.disable_base_fee = transaction.gas_price == 0;
-        rules.tx_gas_limit_cap = Some(u64::MAX);
-    }
-    let mut evm = Evm {
-        ctx: Context::mainnet().with_db(state).with_cfg(rules).with_block(block.clone()),
-        inspector,
-        instruction: EthInstructions::new_mainnet_with_spec(SPEC),
-        precompiles: EthPrecompiles::new(SPEC),
-        frame_stack: FRAMES.take(),
-    };
-    let outcome = work(&mut evm, transaction);
-    FRAMES.set(evm.frame_stack);
-    outcome.map_err(|error| match error {
+    // Who offers nothing for a call is not asked for a base fee.
+    rules.disable_base_fee = mode == Mode::Call && transaction.gas_price == 0;
+    rules.tx_gas_limit_cap = (mode == Mode::Call).then_some(u64::MAX);
+    stage.block = block.clone();
+    let nothing = Overlay::new(state.view.clone());
+    stage.journaled_state.database = Desk(Some(std::mem::replace(state, nothing)));
+}
+
+/// Gives the state back.
+fn take_back(stage: &mut Stage, state: &mut Overlay) {
+    *state = stage.journaled_state.database.0.take().expect("a run keeps its state");
+}
+
+fn outcome(done: Result<ExecResultAndState<ExecutionResult>, EVMError<Infallible>>) -> Outcome {
+    done.map_err(|error| match error {
         EVMError::Transaction(refusal) => refusal,
         EVMError::Header(error) => InvalidTransaction::Str(error.to_string().into()),
         EVMError::Custom(text) => InvalidTransaction::Str(text.into()),

@@ -40,11 +40,9 @@ impl Trie {
     /// The root hash.
     pub(crate) fn root(&mut self) -> B256 {
         let Some(root) = &mut self.root else { return EMPTY_ROOT_HASH };
-        let mut encoded = Vec::new();
-        for part in root.encodings() {
-            encoded = part;
-        }
-        keccak256(&encoded)
+        let reference = root.reference();
+        // An encoding under 32 bytes is its own reference, but the root is a hash always.
+        reference.as_hash().unwrap_or_else(|| keccak256(&reference))
     }
 
     /// The encoded nodes from the root towards `key`, as `eth_getProof` lists them.

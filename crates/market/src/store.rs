@@ -15,7 +15,7 @@ use bourse_protocol::{
     ids::{DealId, OrderHash},
 };
 use bourse_service::journal::{Error, Journal};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, types::Type};
+use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 use std::path::Path;
 
 const SCHEMA: &[&str] = &["
@@ -227,7 +227,7 @@ fn page<T: serde::de::DeserializeOwned>(
 }
 
 /// Forgets what blocks from `block` on brought, and marks the orders in which they had a say.
-fn undo(t: &Transaction<'_>, block: u64) -> rusqlite::Result<()> {
+fn undo(t: &Connection, block: u64) -> rusqlite::Result<()> {
     t.execute("DELETE FROM deals WHERE block >= ?1", [block])?;
     t.execute("DELETE FROM categories WHERE block >= ?1", [block])?;
     t.execute("UPDATE orders SET closed = NULL WHERE closed >= ?1", [block])?;
@@ -236,7 +236,7 @@ fn undo(t: &Transaction<'_>, block: u64) -> rusqlite::Result<()> {
 }
 
 /// Records one event of the chain. Doing it twice changes nothing but work.
-fn record(t: &Transaction<'_>, block: u64, event: &Event) -> rusqlite::Result<()> {
+fn record(t: &Connection, block: u64, event: &Event) -> rusqlite::Result<()> {
     const MARK: &str = "UPDATE orders SET due = due + 1, touched = max(touched, ?1)";
     let open = code(OrderStatus::Open);
     match event {
@@ -274,7 +274,7 @@ fn record(t: &Transaction<'_>, block: u64, event: &Event) -> rusqlite::Result<()
     Ok(())
 }
 
-fn insert_deal(t: &Transaction<'_>, deal: &DealView) -> rusqlite::Result<()> {
+fn insert_deal(t: &Connection, deal: &DealView) -> rusqlite::Result<()> {
     let o = &deal.origin;
     t.execute(
         "INSERT OR REPLACE INTO deals (id, block, body, category, requester, beneficiary, app, dataset, workerpool,
@@ -303,7 +303,7 @@ fn insert_deal(t: &Transaction<'_>, deal: &DealView) -> rusqlite::Result<()> {
 }
 
 /// Requests for an app or with a dataset may have lost their last counterpart.
-fn wake_dependents(t: &Transaction<'_>, gone: &Entry) -> rusqlite::Result<()> {
+fn wake_dependents(t: &Connection, gone: &Entry) -> rusqlite::Result<()> {
     let column = match gone.order.kind() {
         Kind::App => "app",
         Kind::Dataset => "dataset",

@@ -5,8 +5,10 @@
 //!
 //! The chain is the referee: a message is a hint or a wish, and nothing breaks when it comes twice.
 
+mod challenge;
 mod session;
 
+pub use challenge::{MAX_PROOF, challenge, challenge_message, root, tree};
 pub use session::{Frame, Heard, MAX_UNACKNOWLEDGED, OtherSession, Session, TooFarBehind};
 
 use crate::{
@@ -18,13 +20,15 @@ use alloy_primitives::{Address, B256, Bytes, keccak256};
 use serde::{Deserialize, Serialize};
 
 /// The newest version of this vocabulary that is spoken here.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// The oldest one.
-pub const OLDEST_VERSION: u32 = 3;
+pub const OLDEST_VERSION: u32 = 4;
 /// The path of the WebSocket on the scheduler.
 pub const PATH: &str = "/workers/link";
 /// The largest message either side accepts, in bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
+/// Tasks that a worker names at most when it logs in.
+pub const MAX_HELD: usize = 256;
 /// A worker says at least this often that it lives, in seconds.
 pub const HEARTBEAT_SECONDS: u64 = 10;
 /// A worker that was silent for so long is lost, in seconds.
@@ -34,7 +38,6 @@ pub const LOST_SECONDS: u64 = 60;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Knock {
     /// Fresh randomness of the worker, used once: a challenge that was signed for another connection is none for this one.
-    /// Vocabularies before 3 have none.
     #[serde(default)]
     pub nonce: B256,
 }
@@ -57,9 +60,10 @@ pub enum Greeting {
         hub: Address,
         /// The chain of the hub.
         chain_id: u64,
-        /// Personal signature of the pool's owner over [`challenge_message`]. Vocabularies before 3 have none.
-        #[serde(default)]
+        /// Personal signature of the pool's owner over the [`challenge_message`] of the root to which `proof` leads.
         signature: Bytes,
+        /// The hashes that lead from this [`challenge`] to what is signed: see [`root`].
+        proof: Vec<B256>,
     },
     /// The login was accepted.
     Welcome(Welcome),
@@ -121,6 +125,9 @@ pub struct Login {
     /// It finishes what it has and takes nothing more: see [`ToScheduler::Draining`].
     #[serde(default)]
     pub draining: bool,
+    /// Tasks that it works on and whose assignment it has, at most [`MAX_HELD`]: they need not be assigned again.
+    #[serde(default)]
+    pub holds: Vec<TaskId>,
 }
 
 /// Where a session is to go on.
@@ -184,6 +191,11 @@ pub fn common_version(oldest: u32, newest: u32) -> Option<u32> {
 pub enum ToWorker {
     /// A task to work on.
     Assign(Assignment),
+    /// A task that the worker holds is still its own: see [`Login::holds`].
+    GoOn {
+        /// The task.
+        task: TaskId,
+    },
     /// Consensus was reached on your answer: reveal it.
     Reveal {
         /// The task.
@@ -280,15 +292,6 @@ pub struct Capabilities {
     pub app_types: Vec<String>,
     /// `linux/x86_64` and the like.
     pub platform: String,
-}
-
-/// The text that the pool's owner signs (as a personal message), so that nobody else can pose as its scheduler: bound to one
-/// pool on one chain, and to the nonces of both sides.
-pub fn challenge_message(chain_id: u64, hub: Address, workerpool: Address, nonce: B256, knock: Knock) -> String {
-    format!(
-        "Bourse scheduler challenge v{VERSION}\nchain: {chain_id}\nhub: {hub}\nworkerpool: {workerpool}\nnonce: {nonce}\nworker's nonce: {}",
-        knock.nonce
-    )
 }
 
 /// The text that a worker signs (as a personal message) to log in: bound to one pool on one chain, one nonce, one wallet.

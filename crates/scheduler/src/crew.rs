@@ -229,7 +229,8 @@ impl Crew {
     }
 
     fn admit(&mut self, worker: Address, applicant: Applicant, mut welcome: Welcome, now: u64) -> Admission {
-        let Applicant { name, mut capabilities, version, resume, draining, connection, last_alive } = applicant;
+        let Applicant { name, mut capabilities, version, resume, draining, connection, last_alive, holds: _ } =
+            applicant;
         capabilities.slots = capabilities.slots.min(MAX_SLOTS);
         let left = match self.workers.get_mut(&worker).map(|w| &mut w.place) {
             Some(Place::Away { session }) => session.take(),
@@ -297,7 +298,7 @@ impl Crew {
     /// told everything that holds then.
     pub(crate) fn tell(&mut self, worker: Address, message: ToWorker) {
         let Some(known) = self.workers.get_mut(&worker) else { return };
-        if matches!(message, ToWorker::Assign(_)) {
+        if matches!(message, ToWorker::Assign(_) | ToWorker::GoOn { .. }) {
             known.told = None;
         }
         let lost = match &mut known.place {

@@ -2,12 +2,14 @@
 //! hurts only itself: size, rate, queue and the time of every step are bounded.
 
 mod bucket;
+mod notary;
 mod websocket;
 
 use crate::crew::Admission;
-use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync, keys};
+use bourse_chain::{PrivateKeySigner, keys};
 use bourse_protocol::{
     Address, B256,
+    ids::TaskId,
     link::{
         self, Assignment, Capabilities, Frame, Greeting, Heard, Knock, Login, Resume, Session, ToScheduler, ToWorker,
     },
@@ -18,6 +20,7 @@ use bourse_service::{
     wire::{Broken, Wire},
 };
 use bucket::Bucket;
+use notary::{Notary, Signed};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use std::{
@@ -68,6 +71,8 @@ pub(crate) struct Applicant {
     pub(crate) resume: Option<Resume>,
     /// It takes no more work.
     pub(crate) draining: bool,
+    /// Tasks whose assignment it has.
+    pub(crate) holds: Vec<TaskId>,
     /// The connection's number, and the session's name if it starts one.
     pub(crate) connection: u64,
     /// Seconds since the epoch of the last sign of life on this connection.
@@ -88,8 +93,10 @@ struct Inner {
     hub: Address,
     chain_id: u64,
     clock: Clock,
-    /// The pool owner's, which lets workers contribute and tells the pool's scheduler from others.
+    /// The pool owner's, which lets workers contribute.
     key: PrivateKeySigner,
+    /// Tells the pool's scheduler from others, with the same key.
+    notary: Notary,
     events: mpsc::Sender<Event>,
     /// Nonces derive from it and from the number of the connection: nobody else can foretell them.
     secret: B256,
@@ -118,6 +125,7 @@ impl From<Broken> for End {
 }
 
 impl Door {
+    /// Within a runtime, which is where challenges are signed.
     pub(crate) fn new(
         (workerpool, hub, chain_id): (Address, Address, u64),
         clock: Clock,
@@ -126,7 +134,8 @@ impl Door {
         events: mpsc::Sender<Event>,
     ) -> Self {
         let (connections, logins) = (AtomicU64::new(0), Semaphore::new(LOGINS));
-        let inner = Inner { workerpool, hub, chain_id, clock, key, events, secret, connections, logins };
+        let notary = Notary::new(key.clone());
+        let inner = Inner { workerpool, hub, chain_id, clock, key, notary, events, secret, connections, logins };
         Self { inner: Arc::new(inner) }
     }
 
@@ -153,10 +162,9 @@ impl Door {
         let connection = self.inner.connections.fetch_add(1, Ordering::Relaxed);
         let nonce = self.nonce(connection);
         let (oldest_version, version) = (link::OLDEST_VERSION, link::VERSION);
-        let text = link::challenge_message(chain_id, hub, workerpool, nonce, knock);
-        let signature = self.inner.key.sign_message_sync(text.as_bytes()).expect("a local key signs every message");
-        let signature = signature.as_bytes().into();
-        say(wire, &Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id, signature })
+        let challenge = link::challenge(chain_id, hub, workerpool, nonce, knock);
+        let Signed { signature, proof } = self.inner.notary.sign(challenge).await.ok_or(End::Gone)?;
+        say(wire, &Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id, signature, proof })
             .await?;
         let login: Login = match timeout(STEP, hear(wire)).await.map_err(|_| End::Gone)?? {
             Ok(login) => login,
@@ -169,6 +177,10 @@ impl Door {
             return Err(refusal(text));
         }
         let message = link::login_message(chain_id, hub, workerpool, nonce, login.address);
+        if login.holds.len() > link::MAX_HELD {
+            let (held, most) = (login.holds.len(), link::MAX_HELD);
+            return Err(refusal(format!("the worker names {held} tasks and {most} are allowed: update the worker")));
+        }
         if !signature::signed_message(login.address, message, &login.signature) {
             return Err(refusal(format!("the signature is not that of {}: check the worker's key", login.address)));
         }
@@ -178,6 +190,7 @@ impl Door {
             version: login.version,
             resume: login.resume,
             draining: login.draining,
+            holds: login.holds,
             connection: self.session(connection),
             last_alive: Arc::new(AtomicU64::new(self.inner.clock.seconds())),
         };
@@ -419,8 +432,8 @@ pub(crate) fn secret() -> B256 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bourse_chain::keys::test_key;
-    use bourse_protocol::{ids::TaskId, link::Welcome, replicate::Status};
+    use bourse_chain::{alloy::signers::SignerSync, keys::test_key};
+    use bourse_protocol::{link::Welcome, replicate::Status};
     use tokio::task::JoinSet;
 
     const HUB: Address = Address::repeat_byte(1);
@@ -469,8 +482,16 @@ mod tests {
             let text = link::login_message(1, HUB, POOL, nonce, key.address());
             let signature = key.sign_message_sync(text.as_bytes()).unwrap().as_bytes().to_vec().into();
             let (name, capabilities) = ("w".into(), Capabilities::default());
-            let login =
-                Login { version, address: key.address(), name, signature, capabilities, resume: None, draining: false };
+            let login = Login {
+                version,
+                address: key.address(),
+                name,
+                signature,
+                capabilities,
+                resume: None,
+                draining: false,
+                holds: vec![],
+            };
             say(&mut self.wire, &login).await.unwrap();
         }
 

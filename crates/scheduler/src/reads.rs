@@ -2,7 +2,7 @@
 
 use crate::{bags::Window, pool::Facts, store::Remembered};
 use bourse_chain::{
-    Error, Head, Header, Hub,
+    Error, Head, Hub,
     alloy::{rpc::types::Filter, sol_types::SolEvent},
     follower::News,
 };
@@ -43,24 +43,18 @@ pub(crate) struct Bag {
     pub(crate) terms: Terms,
 }
 
-/// Reads tasks, all of them at one block; nothing anew where a task was read at that block or the block before it says
-/// enough.
+/// Reads tasks, all of them at one block; nothing anew where it tells nothing new of a task that was read before. Every
+/// change of a task is told by an event with its name.
 pub(crate) async fn tasks(hub: &Hub, tasks: Vec<(TaskId, Option<Head>)>) -> Result<(Head, Vec<Read>), Error> {
     let header = hub.client.recent_header().await?;
     let hub = &hub.at(header.head);
     let read = tasks.into_iter().map(|(id, known)| async move {
-        match known.is_some_and(|known| shows_nothing_new(&header, known, id)) {
+        match known.is_some_and(|known| hub.client.shows_nothing_new(&header, known, id.0)) {
             true => (id, Ok(None)),
             false => (id, facts(hub, header.head.number, id).await.map(Some)),
         }
     });
     Ok((header.head, join_all(read).await))
-}
-
-/// Whether a block shows the same of a task as one that is known: it is that one, or comes right after it and has nothing
-/// about the task. Every change of a task is told by an event with its name.
-fn shows_nothing_new(header: &Header, known: Head, id: TaskId) -> bool {
-    header.head.hash == known.hash || (header.head.parent == known.hash && header.is_silent_about(id.0))
 }
 
 /// Everything about a task that a decision rests on. The hub's block is fixed: a decision never mixes two.

@@ -41,6 +41,7 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
     task::{JoinError, JoinSet},
+    time::{Instant, sleep_until},
 };
 use tracing::{error, info, warn};
 
@@ -56,6 +57,11 @@ const SCORES: usize = 16;
 const LESSONS: u32 = 500;
 /// Messages of workers, and results of jobs, that share one commit.
 const BATCH: usize = 512;
+/// From one commit to the next at least, where there is much to write: what shares a commit shares pages of the store, and one
+/// that comes alone does not wait.
+const BETWEEN_COMMITS: Duration = Duration::from_millis(8);
+/// So long a full disk is left alone before the next try.
+const WHILE_FULL: Duration = Duration::from_secs(1);
 
 /// The scheduler of one pool.
 pub struct Service {
@@ -91,6 +97,8 @@ pub struct Service {
     failed: BTreeMap<TaskId, BTreeMap<String, u32>>,
     /// The disk is full: said once.
     full: bool,
+    /// When the next commit may be.
+    commit_from: Instant,
     following: bool,
     looked_at: u64,
     /// When the last tick was, in milliseconds.
@@ -165,6 +173,7 @@ impl Service {
             waiting: BTreeMap::new(),
             failed: BTreeMap::new(),
             full: false,
+            commit_from: Instant::now(),
             following: false,
             looked_at: config.clock.seconds(),
             ticked_at: config.clock.millis(),
@@ -236,8 +245,9 @@ impl Service {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
+                () = sleep_until(self.commit_from), if self.pool.has_notes() => {}
                 _ = tick.tick() => self.tick(),
-                _ = full_pass.tick() => self.agenda.revisit(self.pool.open_tasks()),
+                _ = full_pass.tick() => self.compare_all(),
                 Some(query) = questions.recv() => self.answer(query),
                 Some(done) = self.jobs.join_next() => self.finish(done)?,
                 Some(event) = self.inbox.recv() => self.hear(event),
@@ -245,7 +255,9 @@ impl Service {
             self.take_what_is_there()?;
             self.hand_out();
             self.open_tasks();
-            self.flush()?;
+            if !self.pool.has_notes() || Instant::now() >= self.commit_from {
+                self.flush()?;
+            }
             self.look();
         }
         self.flush()
@@ -274,10 +286,11 @@ impl Service {
 
     /// Writes what is new, then says it. A full disk is waited for: nothing is said that is not on disk.
     fn flush(&mut self) -> Result<(), Error> {
-        let flushed = match self.pool.has_notes() {
-            true => beside_others(|| self.pool.flush()),
-            false => self.pool.flush(),
-        };
+        if !self.pool.has_notes() {
+            return Ok(self.pool.flush()?);
+        }
+        let flushed = beside_others(|| self.pool.flush());
+        self.commit_from = Instant::now() + if flushed.is_ok() { BETWEEN_COMMITS } else { WHILE_FULL };
         match flushed {
             Ok(()) => self.full = false,
             Err(full @ journal::Error::DiskFull { .. }) => {
@@ -341,6 +354,17 @@ impl Service {
             self.following = true;
             let (follower, cursor) = (self.follower.clone(), self.cursor.clone());
             self.jobs.spawn(async move { Done::News(follower.poll(&cursor).await) });
+        }
+    }
+
+    /// Compares all tasks with the chain, whatever events and blooms told of them.
+    fn compare_all(&mut self) {
+        for id in self.pool.open_tasks() {
+            let newest = |taken: Head| self.read_at.get(&id).is_some_and(|read| read.number >= taken.number);
+            if !self.taken.is_some_and(newest) {
+                self.doubted.insert(id);
+            }
+            self.agenda.revisit([id]);
         }
     }
 
@@ -421,9 +445,11 @@ impl Service {
         match facts {
             Ok(facts) => {
                 self.agenda.done(id);
-                self.read_at.insert(id, head);
                 let steps = match facts {
-                    Some(facts) => self.pool.absorb(id, facts),
+                    Some(facts) => {
+                        self.read_at.insert(id, head);
+                        self.pool.absorb(id, facts)
+                    }
                     None => self.pool.decide(id),
                 };
                 self.perform(id, steps);
@@ -651,7 +677,7 @@ impl Service {
         }
     }
 
-    fn join(&mut self, worker: Address, login: Applicant, answer: oneshot::Sender<Admission>) {
+    fn join(&mut self, worker: Address, mut login: Applicant, answer: oneshot::Sender<Admission>) {
         let welcome = Welcome {
             version: login.version,
             session: 0,
@@ -663,7 +689,7 @@ impl Service {
             upload_token: self.config.upload_token.clone(),
         };
         let name = login.name.clone();
-        let connection = login.connection;
+        let (connection, holds) = (login.connection, std::mem::take(&mut login.holds));
         let admission = self.pool.crew.join(worker, login, welcome, self.pool.here());
         let resumed = match &admission {
             Admission::In { welcome, .. } => welcome.resumed,
@@ -681,7 +707,7 @@ impl Service {
         }
         match resumed {
             true => self.agenda.add_all(self.pool.part_of(worker)),
-            false => self.begin(worker),
+            false => self.begin(worker, &holds),
         }
         // Last: then its connection says the welcome and all this in one go.
         if answer.send(admission).is_err() {
@@ -690,10 +716,14 @@ impl Service {
         }
     }
 
-    /// Tells a worker that begins a session all that still holds for it. New work may now find a hand.
-    fn begin(&mut self, worker: Address) {
+    /// Tells a worker that begins a session all that still holds for it, but for what it needs to have signed of the tasks
+    /// that it holds. New work may now find a hand.
+    fn begin(&mut self, worker: Address, holds: &[TaskId]) {
         for task in self.pool.assigned(worker) {
-            self.assign(task, worker);
+            match holds.contains(&task) {
+                true => self.pool.tell(worker, ToWorker::GoOn { task }),
+                false => self.assign(task, worker),
+            }
         }
         self.scores.0.insert(worker);
         self.agenda.revisit(self.pool.part_of(worker));

@@ -2,7 +2,7 @@
 
 use bourse_chain::follower::Cursor;
 use bourse_protocol::{
-    Address, U256,
+    Address, B256, U256,
     api::{StageChange, StatusChange},
     deal::{Deal, ResultLink},
     ids::{DealId, TaskId},
@@ -10,7 +10,7 @@ use bourse_protocol::{
     task::Stage,
 };
 use bourse_service::journal::{Error, Journal};
-use rusqlite::{Transaction, params, types::FromSqlError};
+use rusqlite::{Connection, params, types::FromSqlError};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 
@@ -41,6 +41,52 @@ pub(crate) const SCHEMA: &[&str] = &[
     CREATE INDEX replicate_of ON replicate (task);
     ",
     "CREATE TABLE bag (deal TEXT PRIMARY KEY, next TEXT NOT NULL);",
+    // What is written at the same time lies together: tables refer to tasks by small numbers, of which those in work are
+    // neighbours, instead of by their hashes, which lie anywhere. Deals are kept once.
+    "
+    DROP INDEX task_open;
+    DROP INDEX stage_of;
+    DROP INDEX replicate_of;
+    ALTER TABLE task RENAME TO old_task;
+    ALTER TABLE stage RENAME TO old_stage;
+    ALTER TABLE replicate RENAME TO old_replicate;
+    CREATE TABLE deal (seq INTEGER PRIMARY KEY, deal BLOB NOT NULL UNIQUE, body TEXT NOT NULL);
+    CREATE TABLE task (
+        seq INTEGER PRIMARY KEY,
+        task BLOB NOT NULL UNIQUE,
+        deal INTEGER NOT NULL REFERENCES deal (seq),
+        idx TEXT NOT NULL,
+        result TEXT,
+        ended INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE TABLE stage (
+        seq INTEGER PRIMARY KEY,
+        task INTEGER NOT NULL REFERENCES task (seq),
+        change TEXT NOT NULL
+    );
+    CREATE TABLE replicate (
+        seq INTEGER PRIMARY KEY,
+        task INTEGER NOT NULL REFERENCES task (seq),
+        worker BLOB NOT NULL,
+        change TEXT NOT NULL
+    );
+    INSERT OR REPLACE INTO deal (deal, body)
+        SELECT unhex(substr(json_extract(deal, '$.id'), 3)), deal FROM old_task ORDER BY rowid;
+    INSERT INTO task
+        SELECT old.rowid, unhex(substr(old.task, 3)), deal.seq, old.idx, old.result, old.ended
+        FROM old_task old JOIN deal ON deal.deal = unhex(substr(json_extract(old.deal, '$.id'), 3));
+    INSERT INTO stage
+        SELECT seq, (SELECT rowid FROM old_task WHERE old_task.task = old.task), change FROM old_stage old;
+    INSERT INTO replicate
+        SELECT seq, (SELECT rowid FROM old_task WHERE old_task.task = old.task), unhex(substr(worker, 3)), change
+        FROM old_replicate old;
+    DROP TABLE old_stage;
+    DROP TABLE old_replicate;
+    DROP TABLE old_task;
+    CREATE INDEX task_open ON task (seq) WHERE ended = 0;
+    CREATE INDEX stage_of ON stage (task);
+    CREATE INDEX replicate_of ON replicate (task);
+    ",
 ];
 
 /// The scheduler's memory. What is noted waits for [`Store::flush`], which writes all of it in one transaction.
@@ -53,7 +99,8 @@ pub(crate) struct Store {
 /// Something to remember.
 #[derive(Debug)]
 enum Note {
-    Task(TaskId, Box<Deal>, U256),
+    Deal(Box<Deal>),
+    Task(TaskId, DealId, U256),
     Cursor(Cursor),
     Bag(DealId, Option<U256>),
     Stage(TaskId, StageChange),
@@ -125,8 +172,10 @@ impl Store {
 
     /// New tasks of a deal.
     pub(crate) fn take(&mut self, deal: &Deal, tasks: &[(TaskId, U256)]) {
-        let tasks = tasks.iter().map(|(task, index)| Note::Task(*task, Box::new(deal.clone()), *index));
-        self.notes.extend(tasks);
+        if !tasks.is_empty() {
+            self.notes.push(Note::Deal(Box::new(deal.clone())));
+        }
+        self.notes.extend(tasks.iter().map(|(task, index)| Note::Task(*task, deal.id, *index)));
     }
 
     /// The number within the deal of its first task that was not taken, if one was not.
@@ -185,67 +234,70 @@ impl Store {
 
     /// Every task that has not ended.
     pub(crate) fn open_tasks(&self) -> Result<Vec<Remembered>, Error> {
-        self.load("WHERE ended = 0 ORDER BY rowid", &[])
+        self.load("WHERE ended = 0 ORDER BY seq", &[])
     }
 
     /// Tasks that ended for good, of which the end was noted at this second or later.
     pub(crate) fn ended_since(&self, second: u64) -> Result<Vec<Remembered>, Error> {
         self.load(
             "WHERE ended = 1 AND EXISTS (
-                SELECT 1 FROM stage WHERE stage.task = task.task AND json_extract(change, '$.date') >= ?1)",
+                SELECT 1 FROM stage WHERE stage.task = task.seq AND json_extract(change, '$.date') >= ?1)",
             &[&second],
         )
     }
 
     /// One task, ended or not.
     pub(crate) fn task(&self, task: TaskId) -> Result<Option<Remembered>, Error> {
-        let found = self.load("WHERE task = ?1", &[&task.to_string()])?;
+        let found = self.load("WHERE task = ?1", &[&task.0.as_slice()])?;
         Ok(found.into_iter().next())
     }
 
     /// The newest tasks, newest first.
     pub(crate) fn recent(&self, limit: u32) -> Result<Vec<Remembered>, Error> {
-        self.load("ORDER BY rowid DESC LIMIT ?1", &[&limit])
+        self.load("ORDER BY seq DESC LIMIT ?1", &[&limit])
     }
 
     /// The tasks that a clause chooses. Few statements for many tasks: each costs SQLite more than a row.
     fn load(&self, which: &str, arguments: &[&dyn rusqlite::ToSql]) -> Result<Vec<Remembered>, Error> {
-        let of = |table: &str, columns: &str| {
-            format!("SELECT task, {columns} FROM {table} WHERE task IN (SELECT task FROM task {which}) ORDER BY seq")
+        let of = |key: &str, table: &str, columns: &str, chosen: &str| {
+            format!(
+                "SELECT {key}, {columns} FROM {table} WHERE {key} IN (SELECT {chosen} FROM task {which}) ORDER BY seq"
+            )
         };
         self.journal.read(|c| {
-            let mut query = c.prepare_cached(&format!("SELECT task, deal, idx, result FROM task {which}"))?;
-            let rows = query.query_map(arguments, |row| {
-                let task: String = row.get(0)?;
-                let index: String = row.get(2)?;
-                let result: Option<String> = row.get(3)?;
-                Ok(Remembered {
-                    task: task.parse().map_err(|_| FromSqlError::InvalidType)?,
-                    deal: read(row.get(1)?)?,
+            let mut query = c.prepare_cached(&of("seq", "deal", "body", "deal"))?;
+            let deals = query.query_map(arguments, |row| Ok((row.get::<_, i64>(0)?, read::<Deal>(row.get(1)?)?)))?;
+            let deals = deals.collect::<rusqlite::Result<BTreeMap<_, _>>>()?;
+            let mut query = c.prepare_cached(&format!("SELECT seq, task, deal, idx, result FROM task {which}"))?;
+            let (mut found, mut places) = (Vec::new(), BTreeMap::new());
+            let mut rows = query.query(arguments)?;
+            while let Some(row) = rows.next()? {
+                let (index, result): (String, Option<String>) = (row.get(3)?, row.get(4)?);
+                places.insert(row.get::<_, i64>(0)?, found.len());
+                found.push(Remembered {
+                    task: TaskId(B256::from(row.get::<_, [u8; 32]>(1)?)),
+                    deal: deals.get(&row.get(2)?).ok_or(FromSqlError::InvalidType)?.clone(),
                     index: U256::from_str_radix(&index, 10).map_err(|_| FromSqlError::InvalidType)?,
                     result: result.map(read).transpose()?,
                     stages: vec![],
                     replicates: vec![],
-                })
-            })?;
-            let mut found = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+                });
+            }
             if found.is_empty() {
                 return Ok(found);
             }
-            let places: BTreeMap<String, usize> =
-                found.iter().enumerate().map(|(place, task)| (task.task.to_string(), place)).collect();
-            let mut query = c.prepare_cached(&of("stage", "change"))?;
+            let mut query = c.prepare_cached(&of("task", "stage", "change", "seq"))?;
             let mut rows = query.query(arguments)?;
             while let Some(row) = rows.next()? {
-                if let Some(place) = places.get(row.get_ref(0)?.as_str()?) {
+                if let Some(place) = places.get(&row.get(0)?) {
                     found[*place].stages.push(read(row.get(1)?)?);
                 }
             }
-            let mut query = c.prepare_cached(&of("replicate", "worker, change"))?;
+            let mut query = c.prepare_cached(&of("task", "replicate", "worker, change", "seq"))?;
             let mut rows = query.query(arguments)?;
             while let Some(row) = rows.next()? {
-                let worker: Address = row.get::<_, String>(1)?.parse().map_err(|_| FromSqlError::InvalidType)?;
-                let Some(place) = places.get(row.get_ref(0)?.as_str()?) else { continue };
+                let worker = Address::from(row.get::<_, [u8; 20]>(1)?);
+                let Some(place) = places.get(&row.get(0)?) else { continue };
                 let (replicates, change) = (&mut found[*place].replicates, read(row.get(2)?)?);
                 match replicates.iter_mut().find(|(w, _)| *w == worker) {
                     Some((_, history)) => history.push(change),
@@ -258,12 +310,16 @@ impl Store {
 }
 
 impl Note {
-    fn write(&self, t: &Transaction<'_>) -> rusqlite::Result<()> {
+    fn write(&self, t: &Connection) -> rusqlite::Result<()> {
         let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| t.prepare_cached(sql)?.execute(values).map(drop);
         match self {
+            Self::Deal(deal) => run(
+                "INSERT INTO deal (deal, body) VALUES (?1, ?2) ON CONFLICT (deal) DO UPDATE SET body = excluded.body",
+                params![deal.id.0.as_slice(), write(deal)],
+            ),
             Self::Task(task, deal, index) => run(
-                "INSERT OR IGNORE INTO task (task, deal, idx) VALUES (?1, ?2, ?3)",
-                params![task.to_string(), write(deal), index.to_string()],
+                "INSERT OR IGNORE INTO task (task, deal, idx) VALUES (?1, (SELECT seq FROM deal WHERE deal = ?2), ?3)",
+                params![task.0.as_slice(), deal.0.as_slice(), index.to_string()],
             ),
             Self::Cursor(cursor) => {
                 run("INSERT OR REPLACE INTO cursor (id, cursor) VALUES (0, ?1)", params![write(cursor)])
@@ -273,22 +329,25 @@ impl Note {
                 params![deal.0.to_string(), next.to_string()],
             ),
             Self::Bag(deal, None) => run("DELETE FROM bag WHERE deal = ?1", params![deal.0.to_string()]),
-            Self::Stage(task, change) => {
-                run("INSERT INTO stage (task, change) VALUES (?1, ?2)", params![task.to_string(), write(change)])
-            }
-            Self::Ended(task) => run("UPDATE task SET ended = 1 WHERE task = ?1", params![task.to_string()]),
-            Self::Reopened(task) => run("UPDATE task SET ended = 0 WHERE task = ?1", params![task.to_string()]),
+            Self::Stage(task, change) => run(
+                "INSERT INTO stage (task, change) VALUES ((SELECT seq FROM task WHERE task = ?1), ?2)",
+                params![task.0.as_slice(), write(change)],
+            ),
+            Self::Ended(task) => run("UPDATE task SET ended = 1 WHERE task = ?1", params![task.0.as_slice()]),
+            Self::Reopened(task) => run("UPDATE task SET ended = 0 WHERE task = ?1", params![task.0.as_slice()]),
             Self::Forgotten(task) => {
-                run("DELETE FROM stage WHERE task = ?1", params![task.to_string()])?;
-                run("DELETE FROM replicate WHERE task = ?1", params![task.to_string()])?;
-                run("DELETE FROM task WHERE task = ?1", params![task.to_string()])
+                for of in ["stage", "replicate"] {
+                    let sql = format!("DELETE FROM {of} WHERE task = (SELECT seq FROM task WHERE task = ?1)");
+                    run(&sql, params![task.0.as_slice()])?;
+                }
+                run("DELETE FROM task WHERE task = ?1", params![task.0.as_slice()])
             }
             Self::Status(task, worker, change) => run(
-                "INSERT INTO replicate (task, worker, change) VALUES (?1, ?2, ?3)",
-                params![task.to_string(), worker.to_string(), write(change)],
+                "INSERT INTO replicate (task, worker, change) VALUES ((SELECT seq FROM task WHERE task = ?1), ?2, ?3)",
+                params![task.0.as_slice(), worker.as_slice(), write(change)],
             ),
             Self::Result(task, link) => {
-                run("UPDATE task SET result = ?2 WHERE task = ?1", params![task.to_string(), write(link)])
+                run("UPDATE task SET result = ?2 WHERE task = ?1", params![task.0.as_slice(), write(link)])
             }
         }
     }
@@ -310,7 +369,7 @@ pub(crate) fn current(history: &[StatusChange]) -> Status {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use bourse_protocol::{B256, deal::Resource, ids::DealId, money::Nrlc};
+    use bourse_protocol::{deal::Resource, ids::DealId, money::Nrlc};
 
     pub(crate) fn deal() -> Deal {
         let resource =
@@ -378,11 +437,73 @@ pub(crate) mod tests {
     fn what_could_not_be_written_is_written_later() {
         let mut store = Store::in_memory();
         let task = TaskId(B256::with_last_byte(7));
-        // There is no such task: the reference is refused.
+        // There is no such task.
         store.stage(task, StageChange { date: 2, status: Stage::Running });
         assert!(store.flush().is_err() && store.has_notes());
-        store.journal.write(|t| t.execute_batch("PRAGMA defer_foreign_keys = ON; INSERT INTO task (task, deal, idx) VALUES ('0x0000000000000000000000000000000000000000000000000000000000000007', '{}', '0')")).unwrap();
+        let insert = "INSERT INTO deal (seq, deal, body) VALUES (1, x'01', '{}');
+            INSERT INTO task (task, deal, idx)
+            VALUES (x'0000000000000000000000000000000000000000000000000000000000000007', 1, '0');";
+        store.journal.write(|t| t.execute_batch(insert)).unwrap();
         store.flush().unwrap();
         assert!(!store.has_notes());
+    }
+
+    #[test]
+    fn a_deal_that_a_reorg_changed_is_remembered_as_it_is_now() {
+        let mut store = Store::in_memory();
+        let task = |n: u8| TaskId(B256::with_last_byte(n));
+        store.take(&deal(), &[(task(1), U256::ZERO)]);
+        store.flush().unwrap();
+        let later = Deal { start_time: 1012, ..deal() };
+        store.take(&later, &[(task(1), U256::ZERO), (task(2), U256::from(1))]);
+        store.flush().unwrap();
+        let open = store.open_tasks().unwrap();
+        assert_eq!(
+            open.iter().map(|t| (t.task, t.index)).collect::<Vec<_>>(),
+            [(task(1), U256::ZERO), (task(2), U256::from(1))]
+        );
+        assert!(open.iter().all(|t| t.deal == later));
+    }
+
+    #[test]
+    fn what_an_earlier_version_remembered_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scheduler.db");
+        let (hash, worker) = (|n: u8| B256::with_last_byte(n), Address::with_last_byte(8));
+        let of = |n: u8| Deal { id: DealId(hash(n)), ..deal() };
+        let stage = StageChange { date: 5, status: Stage::Completed };
+        let change = |status| StatusChange { date: 1, status, cause: None };
+        let link = ResultLink::ipfs("/ipfs/x".into());
+        let earlier = Journal::open(&path, &SCHEMA[..3]).unwrap();
+        let write_earlier = |t: &Connection| {
+            for (task, deal, ended) in [(7, 1, 1), (6, 1, 0), (9, 2, 0)] {
+                t.execute(
+                    "INSERT INTO task (task, deal, idx, result, ended) VALUES (?1, ?2, '3', ?3, ?4)",
+                    params![hash(task).to_string(), write(&of(deal)), (task == 7).then(|| write(&link)), ended],
+                )?;
+            }
+            t.execute("INSERT INTO stage (task, change) VALUES (?1, ?2)", [hash(7).to_string(), write(&stage)])?;
+            for status in [Status::Created, Status::Computing] {
+                t.execute(
+                    "INSERT INTO replicate (task, worker, change) VALUES (?1, ?2, ?3)",
+                    [hash(9).to_string(), worker.to_string(), write(&change(status))],
+                )?;
+            }
+            Ok(())
+        };
+        earlier.write(write_earlier).unwrap();
+        drop(earlier);
+        let store = Store::new(Journal::open(&path, SCHEMA).unwrap(), "test").unwrap();
+        let open = store.open_tasks().unwrap();
+        let known = |t: &Remembered| (t.task, t.deal.clone(), t.index);
+        let index = U256::from(3);
+        assert_eq!(
+            open.iter().map(known).collect::<Vec<_>>(),
+            [(TaskId(hash(6)), of(1), index), (TaskId(hash(9)), of(2), index)]
+        );
+        assert_eq!(open[1].replicates, [(worker, vec![change(Status::Created), change(Status::Computing)])]);
+        let ended = store.ended_since(5).unwrap();
+        assert_eq!((ended.len(), ended[0].task, ended[0].result.clone()), (1, TaskId(hash(7)), Some(link)));
+        assert_eq!(ended[0].stages, [stage]);
     }
 }

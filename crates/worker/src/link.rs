@@ -10,7 +10,7 @@ use crate::{
     Error,
     context::{Board, Services},
     owner::Owner,
-    store::Store,
+    store::{Record, Store},
 };
 use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync};
 use bourse_protocol::{
@@ -88,12 +88,26 @@ pub struct NotLoggedIn {
 }
 
 /// Connects and logs in, to a new session: the beginning of a link with no worker behind it, such as those of a bench. With
-/// no chain behind it either, whoever answers is taken for the pool's scheduler.
-pub async fn log_in<D: Dial>(network: &mut D, identity: &Identity) -> Result<(D::Wire, Welcome), NotLoggedIn> {
-    Box::pin(open(network, identity, None, None, false)).await.map_err(|lost| {
+/// no chain behind it either, whoever answers is taken for the pool's scheduler. `holds`: see [`Login::holds`].
+pub async fn log_in<D: Dial>(
+    network: &mut D,
+    identity: &Identity,
+    holds: Vec<TaskId>,
+) -> Result<(D::Wire, Welcome), NotLoggedIn> {
+    let last = Last { resume: None, draining: false, holds };
+    Box::pin(open(network, identity, None, last)).await.map_err(|lost| {
         let source = std::error::Error::source(&lost).map(|source| format!(": {source}")).unwrap_or_default();
         NotLoggedIn { reason: format!("{lost}{source}"), retry_seconds: lost.retry_seconds() }
     })
+}
+
+/// What a worker says of the connections before.
+struct Last {
+    /// The session that they left.
+    resume: Option<Resume>,
+    draining: bool,
+    /// Tasks that it has from them.
+    holds: Vec<TaskId>,
 }
 
 /// The loop that keeps the worker connected.
@@ -280,9 +294,10 @@ impl Link {
     /// One connection from start to end. Replicates that report meanwhile are not held up by a slow login.
     async fn connection(&mut self, network: &mut impl Dial, linked: &mut bool) -> Result<(), Lost> {
         let resume = self.session.as_ref().map(|(session, s)| Resume { session: *session, received: s.received() });
+        let holds = self.store.open()?.iter().map(Record::task).take(link::MAX_HELD).collect();
+        let last = Last { resume, draining: self.draining, holds };
         let (opened, meanwhile) = {
-            let (opening, mut meanwhile) =
-                (open(network, &self.identity, Some(&mut self.owner), resume, self.draining), vec![]);
+            let (opening, mut meanwhile) = (open(network, &self.identity, Some(&mut self.owner), last), vec![]);
             tokio::pin!(opening);
             loop {
                 tokio::select! {
@@ -421,16 +436,19 @@ async fn open<D: Dial>(
     network: &mut D,
     identity: &Identity,
     owner: Option<&mut Owner>,
-    resume: Option<Resume>,
-    draining: bool,
+    last: Last,
 ) -> Result<(D::Wire, Welcome), Lost> {
     let knock = Knock { nonce: B256::from(rand::random::<[u8; 32]>()) };
     let mut wire = timeout(STEP, network.dial(knock)).await.map_err(|_| Lost::Silent)?.map_err(Lost::Connect)?;
-    let (version, nonce, signature) = challenge(identity, greeting(&mut wire).await?)?;
+    let Challenge { version, nonce, signature, proof } = challenge(identity, greeting(&mut wire).await?)?;
     if let Some(owner) = owner {
         let Identity { chain_id, hub, workerpool, .. } = *identity;
-        let text = link::challenge_message(chain_id, hub, workerpool, nonce, knock);
-        if !owner.signed(&text, &signature).await? {
+        let challenge = link::challenge(chain_id, hub, workerpool, nonce, knock);
+        let signed = match link::root(challenge, &proof) {
+            Some(root) => owner.signed(&link::challenge_message(root), &signature).await?,
+            None => false,
+        };
+        if !signed {
             return Err(Lost::Impostor { workerpool, owner: owner.address() });
         }
     }
@@ -443,8 +461,9 @@ async fn open<D: Dial>(
         name: identity.name.clone(),
         signature: signature.as_bytes().to_vec().into(),
         capabilities: identity.capabilities.clone(),
-        resume,
-        draining,
+        resume: last.resume,
+        draining: last.draining,
+        holds: last.holds,
     };
     send(&mut wire, &login).await?;
     match greeting(&mut wire).await? {
@@ -455,21 +474,30 @@ async fn open<D: Dial>(
     }
 }
 
-/// The vocabulary to speak, the nonce to sign and what signs it, if the challenge is that of the pool this worker works for.
-fn challenge(identity: &Identity, greeting: Greeting) -> Result<(u32, B256, Bytes), Lost> {
+/// What a scheduler challenges with.
+struct Challenge {
+    /// The vocabulary to speak.
+    version: u32,
+    nonce: B256,
+    signature: Bytes,
+    proof: Vec<B256>,
+}
+
+/// The challenge, if it is that of the pool this worker works for.
+fn challenge(identity: &Identity, greeting: Greeting) -> Result<Challenge, Lost> {
     let stranger = |found: String| Lost::Stranger { expected: identity.workerpool, found };
     match greeting {
-        Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id, signature } => {
+        Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id, signature, proof } => {
             if (workerpool, hub, chain_id) != (identity.workerpool, identity.hub, identity.chain_id) {
                 return Err(stranger(format!("it runs pool {workerpool} of hub {hub} on chain {chain_id}")));
             }
-            let common = link::common_version(oldest_version, version).ok_or_else(|| {
+            let version = link::common_version(oldest_version, version).ok_or_else(|| {
                 let (oldest, newest) = (link::OLDEST_VERSION, link::VERSION);
                 stranger(format!(
                     "it speaks versions {oldest_version} to {version} and this worker {oldest} to {newest}"
                 ))
             })?;
-            Ok((common, nonce, signature))
+            Ok(Challenge { version, nonce, signature, proof })
         }
         Greeting::Busy { reason, retry_seconds } => Err(Lost::Busy { reason: printable(&reason), retry_seconds }),
         Greeting::Refused { reason, retry_seconds } => Err(Lost::Refused { reason: printable(&reason), retry_seconds }),

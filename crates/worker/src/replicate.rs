@@ -11,7 +11,7 @@ use crate::{
     task::{self, Next, View},
     upload,
 };
-use bourse_chain::{Head, Header, SendError};
+use bourse_chain::{Head, SendError};
 use bourse_protocol::{
     Address, Bytes,
     abi::IHub,
@@ -233,10 +233,9 @@ impl Replicate {
         let head = header.head;
         // The next block is not older than the last one, whatever this machine's clock says.
         let (now, block_time) = (self.context.now().max(head.timestamp), head.timestamp);
-        if let Some((block, sight)) = &mut self.seen
-            && tells_nothing_new(&header, *block, self.task)
+        if let Some((block, sight)) = &self.seen
+            && self.context.hub.client.shows_nothing_new(&header, *block, self.task.0)
         {
-            *block = head;
             return Ok(Sight { now, block_time, ..sight.clone() });
         }
         let hub = self.context.hub.at(head);
@@ -293,16 +292,14 @@ impl Replicate {
 
     /// Whether the task takes no contributions any more, where it did after the `seen` block.
     async fn has_closed(&self, seen: &mut Option<Head>) -> Result<bool, bourse_chain::Error> {
-        let header = self.context.hub.client.recent_header().await?;
-        let closed = match seen {
-            Some(block) if tells_nothing_new(&header, *block, self.task) => false,
-            _ => {
-                let task = self.context.hub.at(header.head).task(self.task).await?;
-                !matches!(task.status, TaskStatus::Unset | TaskStatus::Active)
-            }
-        };
+        let client = &self.context.hub.client;
+        let header = client.recent_header().await?;
+        if seen.is_some_and(|block| client.shows_nothing_new(&header, block, self.task.0)) {
+            return Ok(false);
+        }
+        let task = self.context.hub.at(header.head).task(self.task).await?;
         *seen = Some(header.head);
-        Ok(closed)
+        Ok(!matches!(task.status, TaskStatus::Unset | TaskStatus::Active))
     }
 
     async fn contribute(&mut self, record: &Record, answer: &Answer) -> Result<Flow, Trouble> {
@@ -480,11 +477,6 @@ impl Replicate {
     async fn say(&self, status: Status, cause: Option<Cause>) -> Result<(), Trouble> {
         self.context.say(self.task, status, cause).await.map_err(Trouble::Stop)
     }
-}
-
-/// Whether a block shows the same of a task as `seen` did: it is that one, or comes right after it with no event of the task.
-fn tells_nothing_new(header: &Header, seen: Head, task: TaskId) -> bool {
-    header.head.hash == seen.hash || (header.head.parent == seen.hash && header.is_silent_about(task.0))
 }
 
 /// The name of a transaction: the same after a restart, another one after a failure.

@@ -235,6 +235,8 @@ impl Desk {
     async fn handle(&mut self, message: ToWorker) -> Result<(), Error> {
         match message {
             ToWorker::Assign(assignment) => self.assign(assignment).await?,
+            // That one is at work, or about to say how it ended.
+            ToWorker::GoOn { .. } => {}
             ToWorker::Reveal { task } | ToWorker::Complete { task } => self.ring(task),
             ToWorker::Upload { task } => self.upload(task).await?,
             ToWorker::Abort { task, cause } => {

@@ -208,7 +208,7 @@ pub(crate) async fn ether_that_an_earlier_reveal_needs() -> Life {
 /// Returns what the second is told.
 pub(crate) async fn a_second_worker_of_one_wallet() -> String {
     let (world, worker, task) = at_work(1).await;
-    let refused = world.log_in(WORKER).await.err().unwrap();
+    let refused = world.log_in(WORKER, vec![]).await.err().unwrap();
     worker.machine().compute(Work::Done);
     world.until(task, &worker, Status::Completed).await;
     refused.reason

@@ -17,7 +17,7 @@ use bourse_protocol::{
     replicate::{CauseCode, Status},
 };
 use bourse_service::{CancellationToken, clock::Clock, journal::Journal};
-use bourse_worker::{Config, Error, Identity, NotLoggedIn, Service, WebSocket, wasm};
+use bourse_worker::{Config, Error, Identity, NotLoggedIn, Service, Socket, WebSocket, wasm};
 use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 
@@ -82,7 +82,17 @@ impl World {
     /// Kills the scheduler and starts it again on what it has written.
     pub(crate) async fn restart_scheduler(&mut self) {
         self.scheduler.shutdown().await;
-        let listener = TcpListener::bind(&self.place).await.unwrap();
+        // A connection of another test may have got the port meanwhile; it lets go of it.
+        let bind = async {
+            loop {
+                match TcpListener::bind(&self.place).await {
+                    Ok(listener) => break listener,
+                    Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => tokio::time::sleep(LOOK).await,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        let listener = tokio::time::timeout(PATIENCE, bind).await.unwrap();
         self.scheduler = begin(self.config.clone(), &self.pool_node, listener).await;
     }
 
@@ -106,18 +116,18 @@ impl World {
         worker
     }
 
-    /// What another process of this wallet hears that logs in. A connection that is let in ends at once.
-    pub(crate) async fn log_in(&self, n: u32) -> Result<(), NotLoggedIn> {
+    /// What another process of this wallet hears that logs in and says that it holds these tasks.
+    pub(crate) async fn log_in(&self, n: u32, holds: Vec<TaskId>) -> Result<Socket, NotLoggedIn> {
         let identity = Identity {
             chain_id: self.market.hub.client.chain_id().await.unwrap(),
             hub: self.market.hub.address,
             workerpool: self.market.workerpool,
             name: format!("another worker-{n}"),
             key: test_key(n),
-            capabilities: Capabilities::default(),
+            capabilities: Capabilities { cpus: 1, slots: 1, app_types: vec!["WASM".into()], ..Capabilities::default() },
         };
         let mut network = WebSocket::to(&format!("ws://{}", self.place)).unwrap();
-        bourse_worker::log_in(&mut network, &identity).await.map(drop)
+        bourse_worker::log_in(&mut network, &identity, holds).await.map(|(socket, _)| socket)
     }
 
     fn hire(&self, n: u32, computer: Computer) -> Worker {

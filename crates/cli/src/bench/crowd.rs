@@ -8,7 +8,7 @@ use bourse_chain::{PrivateKeySigner, alloy::primitives::keccak256};
 use bourse_protocol::{
     Address, B256,
     ids::TaskId,
-    link::{self, Backoff, Capabilities, Frame, Heard, Session, ToScheduler, ToWorker},
+    link::{self, Assignment, Backoff, Capabilities, Frame, Heard, Session, ToScheduler, ToWorker},
     replicate::Status,
 };
 use bourse_service::{
@@ -237,7 +237,7 @@ impl Member {
     async fn live(mut self) {
         let (mut attempt, mut reconnect, mut network) = (0, Backoff::default(), self.crowd.network.clone());
         loop {
-            let asked = match log_in(&mut network, &self.identity).await {
+            let asked = match log_in(&mut network, &self.identity, self.open.iter().copied().collect()).await {
                 Ok((mut wire, welcome)) => {
                     (attempt, reconnect) = (0, welcome.reconnect);
                     self.crowd.linked.fetch_add(1, Ordering::Relaxed);
@@ -297,8 +297,8 @@ impl Member {
         message: ToWorker,
     ) -> Result<(), Broken> {
         match message {
-            ToWorker::Assign(assignment) => {
-                let (task, at) = (assignment.task, Clock::Wall.micros());
+            ToWorker::Assign(Assignment { task, .. }) | ToWorker::GoOn { task } => {
+                let at = Clock::Wall.micros();
                 let new = self.open.insert(task);
                 match &self.crowd.contributions {
                     Some(chain) => {

@@ -57,9 +57,12 @@ fn identity() -> Identity {
 
 fn challenge_of(oldest_version: u32, version: u32, knock: Knock) -> Greeting {
     let nonce = B256::repeat_byte(9);
-    let text = link::challenge_message(1, HUB, POOL, nonce, knock);
+    let beside = B256::repeat_byte(8);
+    let (root, mut proofs) = link::tree(&[link::challenge(1, HUB, POOL, nonce, knock), beside]);
+    let text = link::challenge_message(root);
     let signature = test_key(OWNER).sign_message_sync(text.as_bytes()).unwrap().as_bytes().into();
-    Greeting::Challenge { oldest_version, version, nonce, workerpool: POOL, hub: HUB, chain_id: 1, signature }
+    let (workerpool, hub, chain_id, proof) = (POOL, HUB, 1, proofs.swap_remove(0));
+    Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id, signature, proof }
 }
 
 /// The pool's, who is known: there is no chain to ask.
@@ -162,7 +165,9 @@ fn with_open(count: u64) -> Store {
 async fn hundreds_of_open_replicates_are_all_said_again_after_a_restart() {
     let store = with_open(200);
     let mut rig = Rig::over(&store);
-    let (_, mut talk) = rig.admit().await;
+    let (login, mut talk) = rig.admit().await;
+    let open: Vec<_> = store.open().unwrap().iter().map(|record| record.task()).collect();
+    assert_eq!(login.holds, open, "they need not be assigned again");
     for record in store.open().unwrap() {
         for expected in [Status::Recovering, Status::Computed] {
             let said = talk.message().await;
@@ -174,6 +179,12 @@ async fn hundreds_of_open_replicates_are_all_said_again_after_a_restart() {
     rig.reports.send(last.clone()).await.unwrap();
     assert_eq!(talk.message().await, last);
     assert!(rig.arriving.try_recv().is_err(), "one connection was enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_replicates_than_a_login_may_name_are_not_named() {
+    let (login, _talk) = Rig::over(&with_open(link::MAX_HELD as u64 + 1)).admit().await;
+    assert_eq!(login.holds.len(), link::MAX_HELD);
 }
 
 #[tokio::test(start_paused = true)]
@@ -251,7 +262,7 @@ async fn a_scheduler_of_another_vocabulary_is_refused_and_the_reason_says_which(
             assert!(wire.receive().await.is_err(), "it answered");
         };
         let (mut network, identity) = (Network(dialled), identity());
-        let (refused, ()) = tokio::join!(log_in(&mut network, &identity), scheduler);
+        let (refused, ()) = tokio::join!(log_in(&mut network, &identity, vec![]), scheduler);
         let reason = refused.err().unwrap().reason;
         let spoken = format!(
             "it speaks versions {oldest} to {newest} and this worker {} to {}",

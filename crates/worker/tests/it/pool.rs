@@ -194,11 +194,12 @@ async fn upgrade(State(door): State<Door>, Query(knock): Query<Knock>, upgrade: 
 /// Ends when the connection does.
 async fn serve(mut socket: WebSocket, knock: Knock, door: &Door) -> Option<()> {
     let (nonce, (chain_id, hub, workerpool)) = (B256::repeat_byte(9), door.place);
-    let text = link::challenge_message(chain_id, hub, workerpool, nonce, knock);
+    let text = link::challenge_message(link::challenge(chain_id, hub, workerpool, nonce, knock));
     let signature = door.key.sign_message_sync(text.as_bytes()).unwrap().as_bytes().into();
     let (oldest_version, version) = (link::OLDEST_VERSION, link::VERSION);
-    say(&mut socket, &Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id, signature })
-        .await?;
+    let proof = vec![];
+    let challenge = Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id, signature, proof };
+    say(&mut socket, &challenge).await?;
     let Login { address, signature: sign, resume, .. } = listen(&mut socket).await?;
     let message = link::login_message(chain_id, hub, workerpool, nonce, address);
     let valid = signature::signed_message(address, message, &sign);
