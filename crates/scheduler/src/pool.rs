@@ -84,6 +84,10 @@ impl Entry {
         self.stages.last().map_or(Stage::Received, |s| s.status)
     }
 
+    fn replicate_of(&self, worker: Address) -> Option<&Replicate> {
+        self.replicates.iter().find(|r| r.worker == worker)
+    }
+
     /// Whether it had ended so long before a block that its end stays.
     fn is_buried(&self, block: u64) -> bool {
         self.ended.is_some_and(|ended| ended + BURIED <= block)
@@ -106,6 +110,8 @@ pub(crate) enum Heard {
     Draining,
     /// Something about a task changed.
     Progress(TaskId),
+    /// Nothing that was not known of a task.
+    Known(TaskId),
     /// The same, and the worker can take more work.
     Free(TaskId),
     /// A result that is to be checked.
@@ -362,7 +368,7 @@ impl Pool {
         let parts = self.parts(entry, now);
         let view = look(entry, now, &parts);
         for vote in &entry.votes {
-            let replicate = entry.replicates.iter().find(|r| r.worker == vote.worker);
+            let replicate = entry.replicate_of(vote.worker);
             let last = replicate.and_then(|r| r.history.last());
             if last.is_some_and(|last| task::outcome(&view, vote.worker) == Some((last.status, last.cause.clone()))) {
                 // How the task went for it stands there already: the vote is older.
@@ -540,10 +546,12 @@ impl Pool {
             }
             ToScheduler::Report { task, status, cause } => {
                 let cause = cause.map(|cause| cause.shortened(MAX_EVIDENCE));
+                let known = self.status_of(task, worker) == Some(status);
                 if self.believable(task, worker, status) {
                     self.record(task, worker, status, cause, self.now());
                 }
                 match status.may_still_contribute() {
+                    true if known => Heard::Known(task),
                     true => Heard::Progress(task),
                     false => Heard::Free(task),
                 }
@@ -558,6 +566,11 @@ impl Pool {
         }
     }
 
+    /// Where a worker's part in a task stands.
+    fn status_of(&self, task: TaskId, worker: Address) -> Option<Status> {
+        Some(self.tasks.get(&task)?.replicate_of(worker)?.status())
+    }
+
     /// The digest that was agreed on, once it is revealed.
     pub(crate) fn digest(&self, task: TaskId) -> Option<ResultDigest> {
         let digest = self.tasks.get(&task)?.chain.digest;
@@ -568,7 +581,7 @@ impl Pool {
     fn believable(&self, task: TaskId, worker: Address, status: Status) -> bool {
         use Status::*;
         let Some(entry) = self.tasks.get(&task) else { return false };
-        let replicate = entry.replicates.iter().find(|r| r.worker == worker);
+        let replicate = entry.replicate_of(worker);
         if replicate.is_some_and(|r| r.history.len() >= MAX_CHANGES) {
             return false;
         }

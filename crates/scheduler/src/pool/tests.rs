@@ -147,6 +147,19 @@ fn a_contribution_that_its_worker_did_not_make_is_shown_as_such_until_it_is_reve
     assert_eq!(status(&pool), Status::Revealed);
 }
 
+#[test]
+fn a_report_that_says_what_was_known_is_no_news() {
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    let _connection = at_work(&mut pool, 1_000);
+    let mut report = |status| pool.hear(WORKER, ToScheduler::Report { task: TASK, status, cause: None });
+    assert!(matches!(report(Status::Computed), Heard::Progress(TASK)));
+    assert!(matches!(report(Status::Computed), Heard::Known(TASK)));
+    assert!(matches!(report(Status::Contributing), Heard::Progress(TASK)));
+    for ended in [Status::Contributed, Status::Failed, Status::Failed] {
+        assert!(matches!(report(ended), Heard::Free(TASK)));
+    }
+}
+
 fn life(pool: &Pool) -> Vec<Status> {
     pool.show(TASK).unwrap().replicates[0].status_update_list.iter().map(|change| change.status).collect()
 }
