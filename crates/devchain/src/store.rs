@@ -92,6 +92,13 @@ pub(crate) struct Settings {
     pub(crate) oldest_version: Version,
 }
 
+impl Commit<'_> {
+    /// Whether it changes nothing of the state and its history. What is to be forgotten of that shows in the settings.
+    fn leaves_state(&self) -> bool {
+        self.values.is_empty() && self.codes.is_empty() && self.undos.is_empty()
+    }
+}
+
 /// What opening a file finds.
 pub(crate) struct Loaded {
     pub(crate) world: World,
@@ -106,6 +113,8 @@ pub(crate) struct Store {
     writer: Mutex<Connection>,
     /// A second connection, so that reading never waits for a commit. In memory there is only one.
     reader: Option<Mutex<Connection>>,
+    /// The settings and the state root that were written last.
+    written: Mutex<Option<(Settings, B256)>>,
     /// Held for as long as the file is open.
     _lock: Option<File>,
 }
@@ -117,7 +126,7 @@ impl Store {
             let connection = in_memory().map_err(|error| Error::Memory(error.into()))?;
             connection.execute_batch(TABLES).map_err(|error| Error::Memory(error.into()))?;
             set_meta(&connection, "chain_id", chain_id).map_err(|error| Error::Memory(error.into()))?;
-            return Ok(Self { writer: Mutex::new(connection), reader: None, _lock: None });
+            return Ok(Self { writer: Mutex::new(connection), reader: None, written: Mutex::default(), _lock: None });
         };
         fs::create_dir_all(folder).map_err(|source| Error::Folder { path: folder.into(), source })?;
         let lock = lock(folder)?;
@@ -126,7 +135,12 @@ impl Store {
         let writer = connect(&file).map_err(broken)?;
         check(&writer, chain_id, &file)?;
         let reader = connect(&file).map_err(broken)?;
-        Ok(Self { writer: Mutex::new(writer), reader: Some(Mutex::new(reader)), _lock: Some(lock) })
+        Ok(Self {
+            writer: Mutex::new(writer),
+            reader: Some(Mutex::new(reader)),
+            written: Mutex::default(),
+            _lock: Some(lock),
+        })
     }
 
     /// A copy of everything, in memory.
@@ -137,7 +151,7 @@ impl Store {
         let backup = Backup::new(&source, &mut connection).map_err(broken)?;
         backup.run_to_completion(i32::MAX, Duration::ZERO, None).map_err(broken)?;
         drop(backup);
-        Ok(Self { writer: Mutex::new(connection), reader: None, _lock: None })
+        Ok(Self { writer: Mutex::new(connection), reader: None, written: Mutex::default(), _lock: None })
     }
 
     fn write(&self) -> MutexGuard<'_, Connection> {
@@ -151,11 +165,17 @@ impl Store {
     /// Writes everything or nothing; when it returns, the disk has it.
     pub(crate) fn commit(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
         let mut connection = self.write();
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Some((commit.settings, commit.state_root));
         let sql = connection.transaction()?;
         write_blocks(&sql, commit)?;
-        write_state(&sql, commit)?;
+        // Most commits only add a transaction that waits.
+        if *written != now || !commit.leaves_state() {
+            write_state(&sql, commit)?;
+        }
         write_pool(&sql, commit.pool)?;
         sql.commit()?;
+        *written = now;
         Ok(())
     }
 

@@ -289,10 +289,12 @@ mod tests {
     #[test]
     fn a_change_that_panics_leaves_nothing_behind_and_the_store_usable() {
         let journal = Journal::in_memory(SCHEMA).unwrap();
-        let panics = std::panic::AssertUnwindSafe(|| {
-            journal.write(|t| t.execute("INSERT INTO t VALUES (1)", []).map(|_| panic!("here")))
-        });
-        assert!(std::panic::catch_unwind(|| panics().map(|()| ())).is_err());
+        let change = |t: &Connection| -> rusqlite::Result<()> {
+            t.execute("INSERT INTO t VALUES (1)", [])?;
+            panic!("here")
+        };
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| journal.write(change)));
+        assert!(panicked.is_err());
         assert_eq!(count(&journal), 0);
         journal.write(|t| t.execute("INSERT INTO t VALUES (1)", [])).unwrap();
         assert_eq!(count(&journal), 1);

@@ -4,14 +4,17 @@ use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync};
 use bourse_protocol::{B256, Bytes, link};
 use tokio::{
     sync::{mpsc, oneshot},
-    task::yield_now,
+    task::{JoinSet, yield_now},
 };
 
 /// Challenges under one signature at most.
 const TOGETHER: usize = 1_024;
 
-/// The way to whoever signs. The work ends with the last of them.
-pub(super) struct Notary(mpsc::Sender<Request>);
+/// The way to the work, which ends with it.
+pub(super) struct Notary {
+    requests: mpsc::Sender<Request>,
+    _work: JoinSet<()>,
+}
 
 struct Request {
     challenge: B256,
@@ -31,14 +34,15 @@ impl Notary {
     /// Starts the work, beside the caller.
     pub(super) fn new(key: PrivateKeySigner) -> Self {
         let (sender, requests) = mpsc::channel(TOGETHER);
-        tokio::spawn(work(key, requests));
-        Self(sender)
+        let mut working = JoinSet::new();
+        working.spawn(work(key, requests));
+        Self { requests: sender, _work: working }
     }
 
     /// Has a challenge signed; `None` when the runtime is ending.
     pub(super) async fn sign(&self, challenge: B256) -> Option<Signed> {
         let (answer, signed) = oneshot::channel();
-        self.0.send(Request { challenge, answer }).await.ok()?;
+        self.requests.send(Request { challenge, answer }).await.ok()?;
         signed.await.ok()
     }
 }
@@ -71,7 +75,6 @@ mod tests {
     use bourse_chain::keys::test_key;
     use bourse_protocol::signature;
     use std::{collections::BTreeSet, sync::Arc};
-    use tokio::task::JoinSet;
 
     #[tokio::test]
     async fn those_who_wait_together_share_a_signature_that_holds_for_each() {
