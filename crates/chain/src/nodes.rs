@@ -195,8 +195,12 @@ impl Nodes {
         self.remember(header);
     }
 
-    /// Remembers a block for a while.
+    /// Remembers a block for a while, if it is one of the last.
     pub(crate) fn remember(&self, header: Header) {
+        let newest = self.latest().map_or(0, |(_, newest)| newest.head.number);
+        if header.head.number.saturating_add(RECENT as u64) <= newest {
+            return;
+        }
         let mut recent = self.recent();
         if recent.iter().all(|known| known.head.hash != header.head.hash) {
             if recent.len() == RECENT {

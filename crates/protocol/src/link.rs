@@ -62,7 +62,8 @@ pub enum Greeting {
         chain_id: u64,
         /// Personal signature of the pool's owner over the [`challenge_message`] of the root to which `proof` leads.
         signature: Bytes,
-        /// The hashes that lead from this [`challenge`] to what is signed: see [`root`].
+        /// The hashes that lead from this [`challenge`] to what is signed: see [`root`]. Vocabularies before 4 have none.
+        #[serde(default)]
         proof: Vec<B256>,
     },
     /// The login was accepted.

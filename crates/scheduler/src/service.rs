@@ -381,8 +381,8 @@ impl Service {
         while let Some(id) = self.agenda.next() {
             match self.pool.entry(id) {
                 Some(_) => {
-                    let known = self.read_at.get(&id).copied();
-                    batch.push((id, known.filter(|_| !self.doubted.remove(&id))));
+                    let doubted = self.doubted.remove(&id);
+                    batch.push((id, self.read_at.get(&id).copied().filter(|_| !doubted)));
                 }
                 None => {
                     self.doubted.remove(&id);
@@ -477,6 +477,8 @@ impl Service {
 
     fn read_again(&mut self, id: TaskId) {
         self.agenda.done(id);
+        // It may have been in doubt.
+        self.read_at.remove(&id);
         self.waiting.insert(format!("read:{id}"), self.pool.now() + 1);
     }
 
@@ -697,7 +699,6 @@ impl Service {
             upload_url: self.config.upload_url.clone(),
             upload_token: self.config.upload_token.clone(),
         };
-        self.arrived += 1;
         let name = login.name.clone();
         let (connection, holds) = (login.connection, std::mem::take(&mut login.holds));
         let admission = self.pool.crew.join(worker, login, welcome, self.pool.here());
@@ -710,6 +711,7 @@ impl Service {
             }
         };
         info!(%worker, name, resumed, "worker logged in");
+        self.arrived += 1;
         if answer.is_closed() {
             // Its connection did not wait so long: no work goes there.
             self.pool.crew.leave(worker, connection, None);

@@ -235,8 +235,7 @@ impl Desk {
     async fn handle(&mut self, message: ToWorker) -> Result<(), Error> {
         match message {
             ToWorker::Assign(assignment) => self.assign(assignment).await?,
-            // That one is at work, or about to say how it ended.
-            ToWorker::GoOn { .. } => {}
+            ToWorker::GoOn { task } => self.go_on(task).await?,
             ToWorker::Reveal { task } | ToWorker::Complete { task } => self.ring(task),
             ToWorker::Upload { task } => self.upload(task).await?,
             ToWorker::Abort { task, cause } => {
@@ -298,6 +297,19 @@ impl Desk {
             None => drop(self.context.store.take(&assignment)?),
         }
         self.start(task);
+        Ok(())
+    }
+
+    /// One that is at work is at work. It may have ended while the worker logged in, and the scheduler have heard nothing of it.
+    async fn go_on(&self, task: TaskId) -> Result<(), Error> {
+        match self.context.store.get(task)? {
+            Some(record) if record.ended => self.repeat(&record).await,
+            Some(_) => {}
+            None => {
+                let cause = Cause::new(CauseCode::TaskDescriptionInvalid, "this worker was not assigned the task");
+                self.refuse(task, cause).await;
+            }
+        }
         Ok(())
     }
 

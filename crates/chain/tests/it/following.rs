@@ -95,6 +95,47 @@ impl Token {
     }
 }
 
+#[tokio::test]
+async fn blocks_that_were_read_lately_tell_whether_anything_happened_since_and_others_do_not() {
+    let world = World::new();
+    let mut token = Token::new(&world).await;
+    // The token's sender reads blocks too.
+    let client = Client::new(vec![("another".into(), world.chain.rpc_client())], Settings::embedded());
+    let topic = IHub::Transfer::SIGNATURE_HASH;
+    let mine = async |count: u64| {
+        for _ in 0..count {
+            world.rpc("anvil_mine", json!(["0x1"])).await;
+            client.header().await.unwrap();
+        }
+    };
+    let known = client.header().await.unwrap().head;
+    mine(4).await;
+    let now = client.header().await.unwrap();
+    assert!(client.shows_nothing_new(&now, known, topic) && client.shows_nothing_new(&now, now.head, topic));
+    world.rpc("anvil_mine", json!(["0x2"])).await;
+    let now = client.header().await.unwrap();
+    assert!(!client.shows_nothing_new(&now, known, topic), "nobody has read the block between");
+    client.header_at((now.head.number - 1).into()).await.unwrap();
+    assert!(client.shows_nothing_new(&now, known, topic));
+    token.give().await;
+    let given = client.header().await.unwrap();
+    assert!(!client.shows_nothing_new(&given, now.head, topic));
+    assert!(
+        client.shows_nothing_new(&given, now.head, IHub::TaskReveal::SIGNATURE_HASH),
+        "that is about something else"
+    );
+    mine(1).await;
+    let after = client.header().await.unwrap();
+    assert!(!client.shows_nothing_new(&after, now.head, topic) && client.shows_nothing_new(&after, given.head, topic));
+    mine(9).await;
+    let much_later = client.header().await.unwrap();
+    assert!(!client.shows_nothing_new(&much_later, given.head, topic), "too long ago");
+    token.lane.close().await;
+    world.rpc("anvil_reorg", json!([1, []])).await;
+    let replaced = client.header().await.unwrap();
+    assert!(!client.shows_nothing_new(&replaced, much_later.head, topic), "that block is gone");
+}
+
 fn values(news: &News) -> Vec<u64> {
     let value =
         |log: &bourse_chain::alloy::rpc::types::Log| IHub::Transfer::decode_log_data(&log.inner.data).unwrap().value;

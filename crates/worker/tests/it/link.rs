@@ -7,11 +7,11 @@ use crate::{
 };
 use bourse_chain::keys::test_key;
 use bourse_protocol::{
-    Address, B256, U256,
+    Address, B256, Bytes, U256,
     ids::TaskId,
     link,
-    link::{ToScheduler, ToWorker},
-    replicate::Status,
+    link::{Assignment, ToScheduler, ToWorker},
+    replicate::{CauseCode, Status},
 };
 use bourse_service::CancellationToken;
 
@@ -125,6 +125,21 @@ async fn wishes_about_unknown_tasks_do_no_harm() {
     world.pool.send(&ToWorker::Abort { task, cause });
     world.pool.send(&ToWorker::Upload { task });
     assert_eq!(world.pool.report(task).await.0, Status::ResultUploadRequestFailed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_to_go_on_and_has_ended_is_said_to_have_ended() {
+    let mut world = World::with_worker().await;
+    let unknown = TaskId(B256::repeat_byte(5));
+    world.pool.send(&ToWorker::GoOn { task: unknown });
+    assert_eq!(world.pool.report(unknown).await.0, Status::Failed);
+    let app = world.market.app(&world.store, &answering("42")).await;
+    let unsigned = Assignment { authorization: Bytes::new(), ..world.market.buy(Request::of(app)).await };
+    world.pool.send(&ToWorker::Assign(unsigned.clone()));
+    while world.pool.report(unsigned.task).await.0 != Status::Failed {}
+    world.pool.send(&ToWorker::GoOn { task: unsigned.task });
+    let (status, cause) = world.pool.report(unsigned.task).await;
+    assert_eq!((status, cause.unwrap().code), (Status::Failed, CauseCode::AuthorizationInvalid));
 }
 
 #[tokio::test(flavor = "multi_thread")]
