@@ -19,7 +19,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::OwnedSemaphorePermit,
-    task::JoinSet,
+    task::{JoinSet, unconstrained},
     time::{Sleep, sleep},
 };
 use tokio_util::sync::CancellationToken;
@@ -48,7 +48,8 @@ async fn welcome(
 ) {
     loop {
         let place = hall.place().await;
-        match listener.accept().await {
+        // As many as wait, in one go: those that the system has no room to let wait come again after a second.
+        match unconstrained(listener.accept()).await {
             Ok((stream, peer)) => {
                 while guests.try_join_next().is_some() {}
                 guests.spawn(attend(stream, peer.ip(), place, hall.clone(), app.clone(), stop.clone()));
