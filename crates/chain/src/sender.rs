@@ -8,6 +8,7 @@
 
 mod lane;
 mod store;
+mod strangers;
 mod tag;
 
 use crate::{

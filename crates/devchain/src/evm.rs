@@ -252,8 +252,13 @@ thread_local! {
 }
 
 fn new_machine() -> Box<Machine<()>> {
+    let mut rules = CfgEnv::new_with_spec(SPEC);
+    // A legacy transaction without a chain id is valid on every chain; the ids of others are checked on arrival.
+    rules.tx_chain_id_check = true;
+    // Senders of blocks are checked on arrival; test methods let contracts send.
+    rules.disable_eip3607 = true;
     Box::new(Evm {
-        ctx: Context::mainnet().with_db(Desk(None)).with_cfg(CfgEnv::new_with_spec(SPEC)),
+        ctx: Context::mainnet().with_db(Desk(None)).with_cfg(rules),
         inspector: (),
         instruction: EthInstructions::new_mainnet_with_spec(SPEC),
         precompiles: EthPrecompiles::new(SPEC),
@@ -300,11 +305,7 @@ pub(crate) fn run_watched<I: Inspector<Stage>>(
 fn prepare(stage: &mut Stage, state: &mut Overlay, block: &BlockEnv, chain_id: u64, mode: Mode, transaction: &TxEnv) {
     let rules = &mut stage.cfg;
     rules.chain_id = chain_id;
-    // A legacy transaction without a chain id is valid on every chain; the ids of others are checked on arrival.
-    rules.tx_chain_id_check = true;
     rules.disable_nonce_check = mode == Mode::Call;
-    // Senders of blocks are checked on arrival; test methods let contracts send.
-    rules.disable_eip3607 = true;
     // Who offers nothing for a call is not asked for a base fee.
     rules.disable_base_fee = mode == Mode::Call && transaction.gas_price == 0;
     rules.tx_gas_limit_cap = (mode == Mode::Call).then_some(u64::MAX);

@@ -8,7 +8,7 @@
 mod challenge;
 mod session;
 
-pub use challenge::{MAX_PROOF, challenge, challenge_message, root, tree};
+pub use challenge::{MAX_PROOF, challenge, challenge_message, challenge_root, challenge_tree};
 pub use session::{Frame, Heard, MAX_UNACKNOWLEDGED, OtherSession, Session, TooFarBehind};
 
 use crate::{
@@ -38,6 +38,7 @@ pub const LOST_SECONDS: u64 = 60;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Knock {
     /// Fresh randomness of the worker, used once: a challenge that was signed for another connection is none for this one.
+    /// Vocabularies before 3 have none.
     #[serde(default)]
     pub nonce: B256,
 }
@@ -61,8 +62,10 @@ pub enum Greeting {
         /// The chain of the hub.
         chain_id: u64,
         /// Personal signature of the pool's owner over the [`challenge_message`] of the root to which `proof` leads.
+        /// Vocabularies before 3 have none.
+        #[serde(default)]
         signature: Bytes,
-        /// The hashes that lead from this [`challenge`] to what is signed: see [`root`]. Vocabularies before 4 have none.
+        /// The hashes that lead from this [`challenge`] to what is signed: see [`challenge_root`]. Vocabularies before 4 have none.
         #[serde(default)]
         proof: Vec<B256>,
     },

@@ -12,8 +12,12 @@ const READS: usize = 64;
 /// After so many tasks that something happened to, one that is only due gets its turn.
 const SHARE: u32 = 8;
 
-/// What is only due is read so many times a second at most.
+/// What is only due is read so many times a second at most,
 const RATE: u64 = 1_000;
+/// and at so much less while a crowd of workers logs in,
+const SLOWER: u64 = 8;
+/// which is more than so many at a time.
+const CROWD: usize = 20;
 
 /// Tasks to look at, each once.
 #[derive(Debug)]
@@ -65,9 +69,10 @@ impl Default for Agenda {
 }
 
 impl Agenda {
-    /// So much time has passed, in milliseconds.
-    pub(crate) fn pass(&mut self, millis: u64) {
-        self.allowance = self.allowance.saturating_add(millis.saturating_mul(RATE) / 1000).min(RATE);
+    /// So much time has passed, in milliseconds, in which so many workers have logged in.
+    pub(crate) fn pass(&mut self, millis: u64, arrived: usize) {
+        let rate = if arrived > CROWD { RATE / SLOWER } else { RATE };
+        self.allowance = self.allowance.saturating_add(millis.saturating_mul(rate) / 1000).min(RATE);
     }
 
     /// Whether something may be read now that is only due.
@@ -187,9 +192,11 @@ mod tests {
         assert_eq!(read(&mut agenda), READS, "at the start");
         agenda.add(task(10_000));
         assert_eq!(read(&mut agenda), 1);
-        agenda.pass(20);
+        agenda.pass(20, CROWD);
         assert_eq!(read(&mut agenda), 20);
-        agenda.pass(3_600_000);
+        agenda.pass(80, CROWD + 1);
+        assert_eq!(read(&mut agenda), 10, "a crowd comes first");
+        agenda.pass(3_600_000, 0);
         assert_eq!(read(&mut agenda), RATE as usize, "what was not used is not saved up");
     }
 

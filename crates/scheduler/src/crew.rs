@@ -229,8 +229,7 @@ impl Crew {
     }
 
     fn admit(&mut self, worker: Address, applicant: Applicant, mut welcome: Welcome, now: u64) -> Admission {
-        let Applicant { name, mut capabilities, version, resume, draining, connection, last_alive, holds: _ } =
-            applicant;
+        let Applicant { name, mut capabilities, version, resume, draining, connection, last_alive } = applicant;
         capabilities.slots = capabilities.slots.min(MAX_SLOTS);
         let left = match self.workers.get_mut(&worker).map(|w| &mut w.place) {
             Some(Place::Away { session }) => session.take(),

@@ -54,8 +54,8 @@ const SILENCE: Duration = Duration::from_secs(link::LOST_SECONDS);
 /// What the connections tell the pool.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A worker wants in.
-    Joined { worker: Address, login: Box<Applicant>, answer: oneshot::Sender<Admission> },
+    /// A worker wants in, which has the assignments of the tasks that it holds.
+    Joined { worker: Address, login: Box<Applicant>, holds: Vec<TaskId>, answer: oneshot::Sender<Admission> },
     /// A worker said something.
     Said { worker: Address, connection: u64, message: ToScheduler },
     /// A connection ended; the session may go on over another one.
@@ -71,8 +71,6 @@ pub(crate) struct Applicant {
     pub(crate) resume: Option<Resume>,
     /// It takes no more work.
     pub(crate) draining: bool,
-    /// Tasks whose assignment it has.
-    pub(crate) holds: Vec<TaskId>,
     /// The connection's number, and the session's name if it starts one.
     pub(crate) connection: u64,
     /// Seconds since the epoch of the last sign of life on this connection.
@@ -147,9 +145,9 @@ impl Door {
             return;
         };
         match self.log_in(&mut wire, knock).await {
-            Ok((worker, applicant)) => {
+            Ok((worker, applicant, holds)) => {
                 drop(permit);
-                self.admit(wire, worker, applicant).await;
+                self.admit(wire, worker, applicant, holds).await;
             }
             Err(End::Told(greeting)) => drop(say(&mut wire, &greeting).await),
             Err(End::Gone) => {}
@@ -157,7 +155,7 @@ impl Door {
     }
 
     /// Challenges and checks.
-    async fn log_in(&self, wire: &mut impl Wire, knock: Knock) -> Result<(Address, Applicant), End> {
+    async fn log_in(&self, wire: &mut impl Wire, knock: Knock) -> Result<(Address, Applicant, Vec<TaskId>), End> {
         let Inner { workerpool, hub, chain_id, .. } = *self.inner;
         let connection = self.inner.connections.fetch_add(1, Ordering::Relaxed);
         let nonce = self.nonce(connection);
@@ -190,17 +188,16 @@ impl Door {
             version: login.version,
             resume: login.resume,
             draining: login.draining,
-            holds: login.holds,
             connection: self.session(connection),
             last_alive: Arc::new(AtomicU64::new(self.inner.clock.seconds())),
         };
-        Ok((login.address, applicant))
+        Ok((login.address, applicant, login.holds))
     }
 
-    async fn admit(&self, mut wire: impl Wire, worker: Address, applicant: Applicant) {
+    async fn admit(&self, mut wire: impl Wire, worker: Address, applicant: Applicant, holds: Vec<TaskId>) {
         let (connection, last_alive) = (applicant.connection, applicant.last_alive.clone());
         let (answer, admission) = oneshot::channel();
-        let joined = Event::Joined { worker, login: Box::new(applicant), answer };
+        let joined = Event::Joined { worker, login: Box::new(applicant), holds, answer };
         let admission = async {
             self.inner.events.send(joined).await.ok()?;
             admission.await.ok()

@@ -1,30 +1,32 @@
 //! The scheduler's loop: wakes on events, reads the chain, does what the rules say.
 
+mod deals;
+mod transactions;
+mod workers;
+
 use crate::{
     Config, Error,
     agenda::Agenda,
     bags::Bags,
     check::{self, Gateway, Results},
-    crew::{Admission, Crew, Need},
+    crew::Crew,
     http::{self, Metrics, Query},
-    link::{Applicant, Door, Event},
-    pool::{Facts, Heard, Pool},
+    link::{Door, Event},
+    pool::{Facts, Pool},
     reads::{self, Bag, Terms},
     store::{self, Remembered, Store},
 };
 use bourse_chain::{
     Head, Hub, PrivateKeySigner, SendError, Sender,
-    alloy::sol_types::SolEvent,
     follower::{Cursor, Follower, News},
 };
 use bourse_protocol::{
-    Address, Bytes, U256,
-    abi::IHub,
-    deal::{ResultLink, TaskStatus},
+    Address, U256,
+    deal::ResultLink,
     ids::{DealId, TaskId},
-    link::{Assignment, LOST_SECONDS, ToWorker, Welcome},
+    link::{LOST_SECONDS, ToWorker},
     replicate::{Cause, CauseCode, Status},
-    task::{Sending, Step},
+    task::Step,
 };
 use bourse_service::{
     CancellationToken,
@@ -44,6 +46,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tracing::{error, info, warn};
+use transactions::{Tx, openings};
 
 /// Messages of workers that may wait; more make their connections wait.
 const EVENTS: usize = 1024;
@@ -60,8 +63,6 @@ const BATCH: usize = 512;
 /// From one commit to the next at least, where there is much to write: what shares a commit shares pages of the store, and one
 /// that comes alone does not wait.
 const BETWEEN_COMMITS: Duration = Duration::from_millis(8);
-/// More logins between two ticks are a crowd.
-const CROWD: usize = 20;
 /// So long a full disk is left alone before the next try.
 const WHILE_FULL: Duration = Duration::from_secs(1);
 
@@ -79,9 +80,9 @@ pub struct Service {
     jobs: JoinSet<Done>,
     /// Tasks to read from the chain.
     agenda: Agenda,
-    /// The block at which a task was read last: what it showed is still true there.
+    /// The block at which a task was read last: what it showed is true until a later block has news of it.
     read_at: BTreeMap<TaskId, Head>,
-    /// Tasks of which a worker may have seen more than that.
+    /// Tasks that are read whatever the blocks say: a worker may have seen more, or they are due for a comparison.
     doubted: BTreeSet<TaskId>,
     /// Deals of which more tasks wait than are on the table, and those of them that are being read.
     bags: (Bags, BTreeSet<DealId>),
@@ -329,9 +330,7 @@ impl Service {
         let now = self.pool.now();
         let millis = self.config.clock.millis();
         let before = std::mem::replace(&mut self.ticked_at, millis);
-        // While a crowd logs in, what is only due is read at an eighth of its pace.
-        let crowd = std::mem::take(&mut self.arrived) > CROWD;
-        self.agenda.pass(millis.saturating_sub(before) / if crowd { 8 } else { 1 });
+        self.agenda.pass(millis.saturating_sub(before), std::mem::take(&mut self.arrived));
         if now != self.looked_at {
             self.agenda.add_all(self.pool.due(self.looked_at, now));
             if millis.saturating_sub(before) > LOST_SECONDS * 1000 / 2 {
@@ -482,267 +481,6 @@ impl Service {
         self.waiting.insert(format!("read:{id}"), self.pool.now() + 1);
     }
 
-    /// Notes which tasks the news is about, and reads new deals.
-    fn discover(&mut self, news: News) {
-        if news.reorg {
-            self.pool.chain_went_back();
-        }
-        self.pool.saw_block(news.head.timestamp);
-        if planted(Defect::CursorFirst) {
-            self.pool.store.advance(&news.cursor);
-        }
-        match news.reorg {
-            true => {
-                self.agenda.revisit(self.pool.all_tasks());
-                self.suspects.extend(self.pool.all_tasks().into_iter().filter_map(|id| self.pool.unopened_deal(id)));
-            }
-            false => self.agenda.revisit(self.pool.buried(news.head.number)),
-        }
-        if news.latest.number > news.head.number {
-            // Work may begin before the opening of its task is buried: it costs nothing, and without that block no
-            // contribution stands.
-            self.agenda.revisit(openings(&self.waiting));
-        }
-        let mut deals = Vec::new();
-        for log in &news.logs {
-            let (topics, data) = (log.topics(), log.inner.data.clone());
-            if topics.first() == Some(&IHub::SchedulerNotice::SIGNATURE_HASH) {
-                let notice = IHub::SchedulerNotice::decode_log_data(&data);
-                let ours = notice.ok().filter(|n| n.workerpool == self.config.workerpool);
-                deals.extend(ours.map(|n| DealId(n.dealid)));
-            } else if let Some(task) = topics.get(1) {
-                self.agenda.add(TaskId(*task));
-            }
-        }
-        if news.reorg || !deals.is_empty() {
-            self.upheavals += 1;
-        }
-        // At the block that the news is of: a node that has not seen it yet shows no deal, and that is no answer.
-        let hub = self.hub.at(news.head);
-        let most = self.config.bag;
-        self.jobs.spawn(async move {
-            match reads::news(&hub, deals, most, &news).await {
-                Ok((bags, since)) => Done::Opened(bags, Box::new(news), since),
-                Err(error) => Done::OpenFailed(error),
-            }
-        });
-    }
-
-    /// `since`: what ended at this second or later may not have ended any more.
-    fn opened(&mut self, bags: Vec<Bag>, news: News, since: Option<u64>) -> Result<(), Error> {
-        for bag in bags {
-            self.take_bag(bag)?;
-        }
-        if let Some(since) = since {
-            self.doubt_endings(since)?;
-        }
-        self.taken = (news.left == 0).then_some(news.head);
-        self.pool.store.advance(&news.cursor);
-        self.cursor = news.cursor;
-        self.following = false;
-        if news.left > 0 {
-            self.follow();
-        }
-        Ok(())
-    }
-
-    /// A reorg went deeper than tasks are watched after their end: those that ended since come back on the table.
-    fn doubt_endings(&mut self, since: u64) -> Result<(), Error> {
-        // An end that is not written yet would not be found.
-        self.flush()?;
-        let tasks = self.pool.store.ended_since(since)?;
-        if tasks.is_empty() {
-            return Ok(());
-        }
-        warn!(tasks = tasks.len(), "a deep reorganisation of the chain: looking again at tasks that had ended");
-        tasks.iter().for_each(|task| self.pool.store.reopened(task.task));
-        let hub = self.hub.clone();
-        self.jobs.spawn(async move { Done::Back(reads::all_terms(&hub, tasks).await) });
-        Ok(())
-    }
-
-    fn put_back(&mut self, tasks: Vec<(Remembered, Terms)>) {
-        for (task, terms) in tasks {
-            self.agenda.add(task.task);
-            self.put_on_table(task, &terms);
-        }
-    }
-
-    fn put_on_table(&mut self, task: Remembered, terms: &Terms) {
-        let need = Need::new(terms.app_type.clone(), task.deal.tag, self.config.floor);
-        self.pool.open(task, terms.period, need);
-    }
-
-    /// Asks whether suspected deals are still part of the chain: a reorg takes a deal away with its block.
-    fn question_suspects(&mut self) {
-        let Some(head) = self.taken.filter(|_| !self.suspects.is_empty()) else { return };
-        let upheavals = self.upheavals;
-        for deal in std::mem::take(&mut self.suspects) {
-            let hub = self.hub.at(head);
-            let stands = async move { hub.deal(deal).await.map(|found| found.is_some()) };
-            self.jobs.spawn(async move { Done::Stands(upheavals, deal, stands.await) });
-        }
-    }
-
-    /// Takes the tasks of a deal off the table that is not on the chain any more. At the block up to which all news was
-    /// taken in this is certain, and if the deal comes again it is announced again.
-    fn hold_against_chain(&mut self, upheavals: u64, deal: DealId, stands: Result<bool, bourse_chain::Error>) {
-        match stands {
-            Ok(true) => {}
-            Ok(false) if self.upheavals == upheavals => {
-                warn!(%deal, "the deal is not part of the chain any more: its tasks are taken off the table");
-                if self.bags.0.set(deal, None) {
-                    self.pool.store.taken(deal, None);
-                }
-                for task in self.pool.drop_deal(deal) {
-                    self.read_at.remove(&task);
-                    self.failed.remove(&task);
-                }
-            }
-            Ok(false) | Err(_) => drop(self.suspects.insert(deal)),
-        }
-    }
-
-    fn more(&mut self, deal: DealId, bag: Result<Option<Box<Bag>>, bourse_chain::Error>) -> Result<(), Error> {
-        self.bags.1.remove(&deal);
-        match bag {
-            Ok(Some(bag)) => self.take_bag(*bag),
-            // A reorg took the deal away, or the node has not seen it yet.
-            Ok(None) => Ok(()),
-            Err(error) => {
-                warn!(%deal, %error, "cannot read the deal; trying again");
-                Ok(())
-            }
-        }
-    }
-
-    /// Puts tasks of a deal on the table, and notes how far the deal was taken.
-    fn take_bag(&mut self, bag: Bag) -> Result<(), Error> {
-        let Bag { deal, window, terms } = bag;
-        let mut fresh = Vec::new();
-        for (id, index) in window.tasks {
-            // One that was opened before keeps what is known of it, also when it has ended.
-            let store = &self.pool.store;
-            let is_new =
-                || Ok::<_, Error>(store.forgets(id) || store.task(id)?.is_none_or(|known| known.stages.is_empty()));
-            if self.pool.entry(id).is_none() && is_new()? {
-                fresh.push((id, index));
-            }
-        }
-        self.pool.store.take(&deal, &fresh);
-        if self.bags.0.set(deal.id, window.next) {
-            self.pool.store.taken(deal.id, window.next);
-        }
-        for (task, index) in fresh {
-            info!(%task, deal = %deal.id, trust = %deal.trust, "bought");
-            self.agenda.add(task);
-            let deal = deal.clone();
-            let task = Remembered { task, deal, index, result: None, stages: vec![], replicates: vec![] };
-            self.put_on_table(task, &terms);
-        }
-        Ok(())
-    }
-
-    /// Starts reading more of the deals of which there is room for more.
-    fn take_more(&mut self) {
-        if self.bags.0.is_empty() {
-            return;
-        }
-        for (deal, next, room) in self.bags.0.room(&self.pool.open_by_deal(), self.config.bag) {
-            if self.bags.1.insert(deal) {
-                let hub = self.hub.clone();
-                self.jobs.spawn(async move {
-                    let bag = reads::bag(&hub, deal, next, room).await;
-                    Done::More(deal, bag.map(|bag| bag.map(Box::new)))
-                });
-            }
-        }
-    }
-
-    fn hear(&mut self, event: Event) {
-        match event {
-            Event::Joined { worker, login, answer } => self.join(worker, *login, answer),
-            Event::Said { worker, connection, message } if self.pool.crew.is_current(worker, connection) => {
-                match self.pool.hear(worker, message) {
-                    Heard::Draining => {}
-                    Heard::Progress(task) => self.agenda.add(task),
-                    // When thousands come back and say where they are, nobody is to wait for the chain because of it.
-                    Heard::Known(task) => self.agenda.revisit([task]),
-                    Heard::Free(task) => {
-                        // It may have seen on the chain what we have not.
-                        self.doubted.insert(task);
-                        self.agenda.add(task);
-                        self.hand_out();
-                        self.pool.say_no_work(worker);
-                    }
-                    Heard::Result(task, link) => self.check(task, worker, link),
-                }
-            }
-            Event::Left { worker, connection, session } => {
-                if self.pool.crew.leave(worker, connection, session) {
-                    info!(%worker, "worker disconnected");
-                    self.agenda.add_all(self.pool.part_of(worker));
-                }
-            }
-            Event::Said { .. } => {}
-        }
-    }
-
-    fn join(&mut self, worker: Address, mut login: Applicant, answer: oneshot::Sender<Admission>) {
-        let welcome = Welcome {
-            version: login.version,
-            session: 0,
-            resumed: false,
-            received: 0,
-            reconnect: self.config.reconnect,
-            gateway_url: self.config.gateway_url.clone(),
-            upload_url: self.config.upload_url.clone(),
-            upload_token: self.config.upload_token.clone(),
-        };
-        let name = login.name.clone();
-        let (connection, holds) = (login.connection, std::mem::take(&mut login.holds));
-        let admission = self.pool.crew.join(worker, login, welcome, self.pool.here());
-        let resumed = match &admission {
-            Admission::In { welcome, .. } => welcome.resumed,
-            Admission::Out(greeting) => {
-                info!(%worker, name, ?greeting, "worker not let in");
-                // The connection may have ended.
-                return drop(answer.send(admission));
-            }
-        };
-        info!(%worker, name, resumed, "worker logged in");
-        self.arrived += 1;
-        if answer.is_closed() {
-            // Its connection did not wait so long: no work goes there.
-            self.pool.crew.leave(worker, connection, None);
-            return;
-        }
-        match resumed {
-            true => self.agenda.add_all(self.pool.part_of(worker)),
-            false => self.begin(worker, &holds),
-        }
-        // Last: then its connection says the welcome and all this in one go.
-        if answer.send(admission).is_err() {
-            self.pool.crew.leave(worker, connection, None);
-            self.agenda.add_all(self.pool.part_of(worker));
-        }
-    }
-
-    /// Tells a worker that begins a session all that still holds for it, but for what it needs to have signed of the tasks
-    /// that it holds. New work may now find a hand.
-    fn begin(&mut self, worker: Address, holds: &[TaskId]) {
-        for task in self.pool.assigned(worker) {
-            match holds.contains(&task) {
-                true => self.pool.tell(worker, ToWorker::GoOn { task }),
-                false => self.assign(task, worker),
-            }
-        }
-        self.scores.0.insert(worker);
-        self.agenda.revisit(self.pool.part_of(worker));
-        self.hand_out();
-        self.pool.say_no_work(worker);
-    }
-
     fn perform(&mut self, id: TaskId, steps: Vec<Step>) {
         let now = self.pool.now();
         if !steps.contains(&Step::AddWorker) {
@@ -803,35 +541,6 @@ impl Service {
         }
         // Until then it has kept its place: begun tasks are finished before others are begun.
         self.pool.wait_no_more(id);
-    }
-
-    fn assign(&mut self, task: TaskId, worker: Address) {
-        let Some(entry) = self.pool.entry(task) else { return };
-        let (deal, index) = (entry.deal.id, entry.index);
-        // The connection signs it.
-        let authorization = Bytes::new();
-        let assignment = Assignment { task, deal, index, authorization, enclave_challenge: Address::ZERO };
-        self.pool.tell(worker, ToWorker::Assign(assignment));
-    }
-
-    /// Sends a transaction beside the loop, once at a time and not too often.
-    fn transact(&mut self, id: TaskId, name: String, tx: Tx) {
-        let Some(entry) = self.pool.entry(id) else { return };
-        if self.waiting.contains_key(&name) {
-            return;
-        }
-        self.waiting.insert(name.clone(), u64::MAX);
-        // What was mined and failed has its outcome for good, though the chain may take the same call now.
-        let transaction = match self.failed.get(&id).and_then(|of| of.get(&name)) {
-            Some(failures) => format!("{name}:again-{failures}"),
-            None => name.clone(),
-        };
-        let (sender, hub, deal, index) = (self.sender.clone(), self.hub.clone(), entry.deal.id, entry.index);
-        self.pool.sends(id, tx.sending());
-        self.jobs.spawn(async move {
-            let result = send(&sender, &hub, &transaction, (deal, index, id), tx).await;
-            Done::Sent(id, name, result)
-        });
     }
 
     /// Compares an uploaded result with what was agreed on, beside the loop.
@@ -901,60 +610,6 @@ impl Service {
     }
 }
 
-/// The tasks whose opening is on its way, of everything that is waited for.
-fn openings(waiting: &BTreeMap<String, u64>) -> impl Iterator<Item = TaskId> {
-    let named =
-        waiting.range("initialize:".to_owned()..).map_while(|(name, at)| Some((name.strip_prefix("initialize:")?, at)));
-    named.filter(|(_, at)| **at == u64::MAX).filter_map(|(task, _)| task.parse().ok())
-}
-
-/// What the scheduler sends.
-enum Tx {
-    Initialize,
-    Finalize(ResultLink),
-    Reopen,
-    Claim,
-}
-
-impl Tx {
-    /// As people see it.
-    fn sending(&self) -> Option<Sending> {
-        match self {
-            Self::Initialize => Some(Sending::Initialize),
-            Self::Finalize(_) => Some(Sending::Finalize),
-            Self::Reopen | Self::Claim => None,
-        }
-    }
-}
-
-async fn send(
-    sender: &Sender,
-    hub: &Hub,
-    name: &str,
-    (deal, index, task): (DealId, U256, TaskId),
-    tx: Tx,
-) -> Result<(), SendError> {
-    let (dealid, idx, taskid) = (deal.0, index, task.0);
-    let to = hub.address;
-    match tx {
-        Tx::Initialize => sender.send(name, to, &IHub::initializeCall { dealid, idx }).await?,
-        Tx::Finalize(link) => {
-            let call = IHub::finalizeCall { taskid, results: link.write(), resultsCallback: Default::default() };
-            sender.send(name, to, &call).await?
-        }
-        Tx::Reopen => sender.send(name, to, &IHub::reopenCall { taskid }).await?,
-        Tx::Claim => match hub.task(task).await.map(|t| t.status) {
-            Ok(TaskStatus::Unset) => {
-                let call = IHub::initializeAndClaimArrayCall { dealids: vec![dealid], idxs: vec![idx] };
-                sender.send(name, to, &call).await?
-            }
-            Ok(_) => sender.send(name, to, &IHub::claimCall { taskid }).await?,
-            Err(source) => return Err(SendError::Chain { id: name.into(), source }),
-        },
-    };
-    Ok(())
-}
-
 /// Does what waits for the disk while the runtime's other tasks, such as the connections, go on on other threads.
 fn beside_others<T>(wait: impl FnOnce() -> T) -> T {
     match tokio::runtime::Handle::current().runtime_flavor() {
@@ -969,18 +624,5 @@ async fn read_tasks(hub: Hub, tasks: Vec<(TaskId, Option<Head>)>) -> Done {
     match reads::tasks(&hub, tasks).await {
         Ok((head, read)) => Done::Facts(head, read),
         Err(error) => Done::NoFacts(ids, error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_openings_that_are_on_their_way_are_looked_for_in_the_newest_block() {
-        let task = |byte| TaskId(bourse_protocol::B256::repeat_byte(byte));
-        let waiting = [("initialize", 1, u64::MAX), ("initialize", 2, 100), ("finalize", 3, u64::MAX)]
-            .map(|(what, byte, at)| (format!("{what}:{}", task(byte)), at));
-        assert_eq!(openings(&waiting.into()).collect::<Vec<_>>(), [task(1)]);
     }
 }

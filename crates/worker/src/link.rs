@@ -444,7 +444,7 @@ async fn open<D: Dial>(
     if let Some(owner) = owner {
         let Identity { chain_id, hub, workerpool, .. } = *identity;
         let challenge = link::challenge(chain_id, hub, workerpool, nonce, knock);
-        let signed = match link::root(challenge, &proof) {
+        let signed = match link::challenge_root(challenge, &proof) {
             Some(root) => owner.signed(&link::challenge_message(root), &signature).await?,
             None => false,
         };

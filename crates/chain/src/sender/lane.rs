@@ -9,6 +9,7 @@
 use super::{
     Command, KeyInUse, OutOfGas, Receipt, Reply, SendError, Status, Waiting,
     store::{self, Attempt, Intent, Mined, Open},
+    strangers::{self, Strangers},
     tag,
 };
 use crate::{
@@ -46,14 +47,6 @@ const BUMP: Duration = Duration::from_secs(30);
 const LOST_AFTER: u32 = 5;
 /// A nonce that nobody uses and that ours wait for is filled after this time.
 const HOLE_AFTER: Duration = Duration::from_secs(10);
-/// Nonces of ours that another process must have taken, before the one of the two with the larger tag stops.
-const FOREIGN: usize = 2;
-/// And before the other one does, where more are taken later: the first has seen nothing, as it was always faster.
-const FOREIGN_ALWAYS: usize = 6;
-/// How much later: what the first had sent before it stopped is in blocks by then.
-const FOREIGN_LATER: Duration = Duration::from_secs(60);
-/// What another process took counts for so long: now and then an operator uses the key of a service by hand.
-const FOREIGN_COUNTS: Duration = Duration::from_secs(600);
 /// At the start, foreign transactions that wait in the node may take this long to get into blocks.
 const FOREIGN_WAIT: Duration = Duration::from_secs(60);
 /// Blocks above a transaction after which it is no longer watched.
@@ -91,8 +84,7 @@ pub struct SenderLoop {
     priced: Option<(B256, Price)>,
     /// Blocks come with the transactions: the receipt is there at once.
     at_once: bool,
-    /// Nonces that another sender of our kind took, and since when that is known.
-    foreign: BTreeMap<u64, Instant>,
+    strangers: Strangers,
     /// A nonce that nobody uses, and since when that is known.
     hole: Option<(u64, Instant)>,
     /// Since when foreign transactions wait in the node; `Settled` once there were none.
@@ -186,7 +178,7 @@ impl SenderLoop {
             balance: None,
             priced: None,
             at_once: true,
-            foreign: BTreeMap::new(),
+            strangers: Strangers::default(),
             hole: None,
             start: Start::Unchecked,
             waiting: None,
@@ -522,7 +514,7 @@ impl SenderLoop {
     async fn notice_strangers(&mut self, head: &Head, nonce: u64) -> Result<(), Trouble> {
         let ours = self.own_next();
         let expected = self.expected.unwrap_or(nonce).max(ours);
-        for taken in (expected..nonce).rev().take(FOREIGN) {
+        for taken in (expected..nonce).rev().take(strangers::ENOUGH) {
             if let Some((hash, gas_limit)) = self.client.transaction_at(self.key.address(), taken, *head).await? {
                 self.stranger(taken, hash, gas_limit, None)?;
             }
@@ -531,8 +523,8 @@ impl SenderLoop {
         Ok(())
     }
 
-    /// Somebody else sent a transaction from our key. If it is a sender like us, both see the other's tag, and the one
-    /// with the larger tag stops, or else the one that always comes too late; other software is put up with.
+    /// Somebody else sent a transaction from our key. If it is a sender like us, one of the two stops; other software is put
+    /// up with.
     fn stranger(&mut self, nonce: u64, hash: B256, gas_limit: u64, ours: Option<B256>) -> Result<(), Trouble> {
         let wallet = self.key.address();
         let Some(tag) = tag::read(gas_limit, nonce) else {
@@ -540,19 +532,13 @@ impl SenderLoop {
             return Ok(());
         };
         warn!(%wallet, nonce, %hash, tag, "another process sends from our wallet");
-        self.foreign.retain(|_, since| since.elapsed() < FOREIGN_COUNTS);
-        // The one with the smaller tag waits longer: the other one has to stop, and may have done so.
-        let (needed, older) =
-            if self.tag < tag { (FOREIGN_ALWAYS, FOREIGN_LATER) } else { (FOREIGN - 1, Duration::ZERO) };
-        let before = self.foreign.values().filter(|since| since.elapsed() >= older).count();
-        if before < needed || self.foreign.contains_key(&nonce) {
-            self.foreign.entry(nonce).or_insert_with(Instant::now);
+        if !self.strangers.saw(self.tag, tag, nonce, Instant::now()) {
             return Ok(());
         }
         if self.tag == tag {
             // Chosen alike by chance: what differs between the two decides from now on.
             self.tag = ours.unwrap_or(hash).0[31];
-            self.foreign.clear();
+            self.strangers.forget();
             return Ok(());
         }
         let evidence = format!("transaction {hash} has nonce {nonce} and is not ours");

@@ -23,7 +23,7 @@ pub fn challenge(chain_id: u64, hub: Address, workerpool: Address, nonce: B256, 
 }
 
 /// The root over challenges, and for each of them the hashes that lead to it. There must be one at least.
-pub fn tree(challenges: &[B256]) -> (B256, Vec<Vec<B256>>) {
+pub fn challenge_tree(challenges: &[B256]) -> (B256, Vec<Vec<B256>>) {
     let mut proofs = vec![Vec::new(); challenges.len()];
     // Each node of a level, with the challenges below it.
     let mut level: Vec<(B256, std::ops::Range<usize>)> =
@@ -43,7 +43,7 @@ pub fn tree(challenges: &[B256]) -> (B256, Vec<Vec<B256>>) {
 }
 
 /// The root to which hashes lead from a challenge; `None` where they are too many.
-pub fn root(challenge: B256, proof: &[B256]) -> Option<B256> {
+pub fn challenge_root(challenge: B256, proof: &[B256]) -> Option<B256> {
     (proof.len() <= MAX_PROOF).then(|| proof.iter().fold(challenge, |below, beside| node(below, *beside)))
 }
 
@@ -85,13 +85,13 @@ mod tests {
     #[test]
     fn one_alone_is_its_own_root() {
         let one = challenges(1);
-        assert_eq!(tree(&one), (one[0], vec![vec![]]));
+        assert_eq!(challenge_tree(&one), (one[0], vec![vec![]]));
     }
 
     #[test]
     fn a_proof_of_any_length_costs_little() {
-        assert_eq!(root(B256::ZERO, &[B256::ZERO; MAX_PROOF + 1]), None);
-        assert!(root(B256::ZERO, &[B256::ZERO; MAX_PROOF]).is_some());
+        assert_eq!(challenge_root(B256::ZERO, &[B256::ZERO; MAX_PROOF + 1]), None);
+        assert!(challenge_root(B256::ZERO, &[B256::ZERO; MAX_PROOF]).is_some());
     }
 
     proptest! {
@@ -99,11 +99,11 @@ mod tests {
         fn every_challenge_leads_to_the_root_and_nothing_else_does(count in 1u64..200, stranger in 200u64..1_000) {
             let all = challenges(count);
             let stranger = challenges(stranger + 1).pop().unwrap();
-            let (signed, proofs) = tree(&all);
+            let (signed, proofs) = challenge_tree(&all);
             for (challenge, proof) in all.iter().zip(&proofs) {
-                prop_assert_eq!(root(*challenge, proof), Some(signed));
-                prop_assert_ne!(root(stranger, proof), Some(signed));
-                prop_assert!(proof.is_empty() || root(*challenge, &proof[1..]) != Some(signed));
+                prop_assert_eq!(challenge_root(*challenge, proof), Some(signed));
+                prop_assert_ne!(challenge_root(stranger, proof), Some(signed));
+                prop_assert!(proof.is_empty() || challenge_root(*challenge, &proof[1..]) != Some(signed));
             }
         }
     }

@@ -12,7 +12,7 @@ fn machine(slots: u32) -> Capabilities {
 fn applicant(connection: u64, resume: Option<Resume>) -> Applicant {
     let last_alive = Arc::new(AtomicU64::new(100));
     let (name, capabilities, draining) = ("w".into(), machine(1), false);
-    Applicant { name, capabilities, version: VERSION, resume, draining, connection, last_alive, holds: vec![] }
+    Applicant { name, capabilities, version: VERSION, resume, draining, connection, last_alive }
 }
 
 fn welcome() -> Welcome {

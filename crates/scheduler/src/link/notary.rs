@@ -58,7 +58,7 @@ async fn work(key: PrivateKeySigner, mut requests: mpsc::Receiver<Request>) {
             waiting.push(request);
         }
         let challenges: Vec<B256> = waiting.iter().map(|request| request.challenge).collect();
-        let (root, proofs) = link::tree(&challenges);
+        let (root, proofs) = link::challenge_tree(&challenges);
         let text = link::challenge_message(root);
         let signature = key.sign_message_sync(text.as_bytes()).expect("a local key signs every message");
         let signature = Bytes::from(signature.as_bytes());
@@ -88,7 +88,7 @@ mod tests {
         let mut signatures = BTreeSet::new();
         for (n, signed) in asking.join_all().await {
             let Signed { signature, proof } = signed.unwrap();
-            let text = link::challenge_message(link::root(challenge(n), &proof).unwrap());
+            let text = link::challenge_message(link::challenge_root(challenge(n), &proof).unwrap());
             assert!(signature::signed_message(key.address(), text, &signature), "{n}");
             signatures.insert(signature);
         }

@@ -23,7 +23,6 @@ fn logs_in(pool: &mut Pool, alive: u64) -> Admission {
         draining: false,
         connection: 1,
         last_alive: Arc::new(AtomicU64::new(alive)),
-        holds: vec![],
     };
     let welcome = Welcome {
         version: 0,

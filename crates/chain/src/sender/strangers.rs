@@ -1,0 +1,78 @@
+//! When one of two processes on a key has to stop. Pure: time is given.
+//!
+//! Both see the other's tag in its transactions. The one with the larger tag stops, or, where the other one is always faster
+//! and so sees nothing of it, the one that always comes too late.
+
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::Instant;
+
+/// Nonces that were lost to another process until the one with the larger tag stops.
+pub(super) const ENOUGH: usize = 2;
+/// So many that the one with the smaller tag lost until it stops, with one more
+const ALWAYS: usize = 6;
+/// so much later: the other one has to stop, and what it had sent before that is in blocks by then.
+const LATER: Duration = Duration::from_secs(60);
+/// What was lost longer ago does not count: now and then an operator uses the key of a service by hand.
+const COUNTS: Duration = Duration::from_secs(600);
+
+/// Nonces that were ours next and that another process used, and since when that is known.
+#[derive(Debug, Default)]
+pub(super) struct Strangers(BTreeMap<u64, Instant>);
+
+impl Strangers {
+    /// A process with the tag `theirs` used `nonce`. Says whether the process with the tag `ours` has seen enough.
+    pub(super) fn saw(&mut self, ours: u8, theirs: u8, nonce: u64, now: Instant) -> bool {
+        self.0.retain(|_, since| now.duration_since(*since) < COUNTS);
+        let (needed, older) = if ours < theirs { (ALWAYS, LATER) } else { (ENOUGH - 1, Duration::ZERO) };
+        let before = self.0.values().filter(|since| now.duration_since(**since) >= older).count();
+        if before >= needed && !self.0.contains_key(&nonce) {
+            return true;
+        }
+        self.0.entry(nonce).or_insert(now);
+        false
+    }
+
+    /// Begins anew, with another tag.
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: u8 = 3;
+    const LARGE: u8 = 9;
+
+    #[test]
+    fn the_larger_tag_and_an_equal_one_stop_at_the_second_nonce() {
+        for ours in [LARGE, SMALL] {
+            let (mut strangers, now) = (Strangers::default(), Instant::now());
+            assert!(!strangers.saw(ours, SMALL, 1, now));
+            assert!(!strangers.saw(ours, SMALL, 1, now), "the same one again");
+            assert!(strangers.saw(ours, SMALL, 2, now));
+        }
+    }
+
+    #[test]
+    fn the_smaller_tag_stops_only_where_the_other_one_goes_on() {
+        let (mut strangers, now) = (Strangers::default(), Instant::now());
+        for nonce in 0..3 * ALWAYS as u64 {
+            assert!(!strangers.saw(SMALL, LARGE, nonce, now), "{nonce}: the other one may stop yet");
+        }
+        let just_before = now + LATER - Duration::from_millis(1);
+        assert!(!strangers.saw(SMALL, LARGE, 100, just_before));
+        assert!(strangers.saw(SMALL, LARGE, 101, now + LATER));
+    }
+
+    #[test]
+    fn few_nonces_and_old_ones_make_nobody_stop() {
+        let (mut strangers, now) = (Strangers::default(), Instant::now());
+        for nonce in 1..ALWAYS as u64 {
+            assert!(!strangers.saw(SMALL, LARGE, nonce, now));
+        }
+        assert!(!strangers.saw(SMALL, LARGE, 100, now + LATER), "one too few were lost before");
+        assert!(!strangers.saw(LARGE, SMALL, 101, now + LATER + COUNTS), "all are long ago");
+    }
+}
