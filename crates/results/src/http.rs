@@ -13,12 +13,14 @@ use axum::{
 };
 use bourse_protocol::ipfs::{self, Cid, Root};
 use bourse_service::http::{bearer, refuse};
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 /// Files in one upload.
 const MAX_FILES: usize = 100;
 /// Bytes of framing that an upload may have around its content.
 const FRAMING: u64 = 64 * 1024;
+/// Headers that pages of other sites may read.
+const EXPOSED: &str = "ETag, Accept-Ranges, Content-Length, Content-Range, X-Ipfs-Path";
 /// How long an upload may send nothing.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -62,7 +64,7 @@ fn refuse_reader(status: StatusCode, code: &str, error: impl Into<String>) -> Re
 fn open_to_pages() -> [(HeaderName, HeaderValue); 2] {
     [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
-        (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("ETag, Content-Length, X-Ipfs-Path")),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED)),
     ]
 }
 
@@ -71,7 +73,7 @@ async fn preflight() -> Response {
     response.headers_mut().extend(open_to_pages());
     response.headers_mut().extend([
         (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD")),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Accept, If-None-Match, Range")),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Accept, If-None-Match, If-Range, Range")),
     ]);
     response
 }
@@ -95,12 +97,51 @@ async fn download(
     match found.await {
         Ok(_) if is_known(&headers, cid) => describe(StatusCode::NOT_MODIFIED.into_response(), cid, None),
         Ok((size, None)) => describe(Response::new(Body::empty()), cid, Some(size)),
-        Ok((size, Some(content))) => describe(Response::new(stream(content)), cid, Some(size)),
-        Err(error) => {
-            let (status, code) = meaning(&error);
-            refuse_reader(status, code, error.to_string())
-        }
+        Ok((size, Some(content))) => match part(&headers, cid, size) {
+            Part::All => describe(Response::new(stream(content)), cid, Some(size)),
+            Part::Only(bytes) => match content.only(bytes.clone()) {
+                Ok(content) => describe_part(Response::new(stream(content)), cid, bytes, size),
+                Err(error) => refuse_content(&error),
+            },
+            Part::None => {
+                let text = format!("the content has {size} bytes: ask for bytes before that");
+                let mut response = refuse_reader(StatusCode::RANGE_NOT_SATISFIABLE, "bad_range", text);
+                response.headers_mut().insert(header::CONTENT_RANGE, header_text(format!("bytes */{size}")));
+                response
+            }
+        },
+        Err(error) => refuse_content(&error),
     }
+}
+
+fn refuse_content(error: &Error) -> Response {
+    let (status, code) = meaning(error);
+    refuse_reader(status, code, error.to_string())
+}
+
+/// What is wanted of content.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    All,
+    Only(Range<u64>),
+    /// Bytes behind its end.
+    None,
+}
+
+/// What a request asks for of `size` bytes (RFC 9110 §14): one range of bytes; what is not understood is answered with all.
+fn part(headers: &HeaderMap, cid: Cid, size: u64) -> Part {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let Some(range) = text(header::RANGE).and_then(|range| range.strip_prefix("bytes=")) else { return Part::All };
+    let other = text(header::IF_RANGE).is_some_and(|tag| tag != etag(cid));
+    let Some((first, last)) = range.trim().split_once('-').filter(|_| !other) else { return Part::All };
+    let number = |text: &str| text.parse::<u64>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+    let bytes = match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(size),
+        (Some(first), None) if last.is_empty() => first..size,
+        (None, Some(last)) if first.is_empty() => size.saturating_sub(last)..size,
+        _ => return Part::All,
+    };
+    if bytes.is_empty() { Part::None } else { Part::Only(bytes) }
 }
 
 /// Whether the client says that it has this content already.
@@ -114,15 +155,27 @@ fn etag(cid: Cid) -> String {
     format!("\"{cid}\"")
 }
 
+fn describe_part(response: Response, cid: Cid, bytes: Range<u64>, size: u64) -> Response {
+    let mut response = describe(response, cid, Some(bytes.end - bytes.start));
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    let range = format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1);
+    response.headers_mut().insert(header::CONTENT_RANGE, header_text(range));
+    response
+}
+
+fn header_text(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("base58, digits and units are header text")
+}
+
 /// Headers of content. It was written by strangers: a browser must neither guess its type nor run it.
 fn describe(mut response: Response, cid: Cid, size: Option<u64>) -> Response {
-    let text = |text: String| HeaderValue::try_from(text).expect("base58 and digits are header text");
     let headers = response.headers_mut();
     headers.extend(open_to_pages());
     headers.extend([
-        (header::ETAG, text(etag(cid))),
-        (HeaderName::from_static("x-ipfs-path"), text(cid.link())),
+        (header::ETAG, header_text(etag(cid))),
+        (HeaderName::from_static("x-ipfs-path"), header_text(cid.link())),
         (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=29030400, immutable")),
+        (header::ACCEPT_RANGES, HeaderValue::from_static("bytes")),
         (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'")),

@@ -97,7 +97,17 @@ impl Store {
         self.size(cid)?;
         let path = self.0.object(cid);
         let mut content = match File::open(&path) {
-            Ok(file) => Content { folders: self.0.clone(), cid, path, file, leaves: Vec::new(), next: 0, size: 0 },
+            Ok(file) => Content {
+                folders: self.0.clone(),
+                cid,
+                path,
+                file,
+                leaves: Vec::new(),
+                next: 0,
+                size: 0,
+                skip: 0,
+                left: 0,
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::NotFound(cid)),
             Err(error) => return Err(self.0.fault(&path, error)),
         };
@@ -171,6 +181,10 @@ pub struct Content {
     leaves: Vec<Cid>,
     next: usize,
     size: u64,
+    /// Bytes of the next chunk that are not wanted.
+    skip: usize,
+    /// Bytes that are wanted still.
+    left: u64,
 }
 
 impl Content {
@@ -179,15 +193,34 @@ impl Content {
         self.size
     }
 
+    /// Only these bytes of it, as far as they are there.
+    pub fn only(mut self, bytes: std::ops::Range<u64>) -> Result<Self, Error> {
+        let end = bytes.end.min(self.size);
+        let start = bytes.start.min(end);
+        // Chunks begin at multiples of their size, and are checked as wholes.
+        let (chunk, skip) = (start / CHUNK as u64, start % CHUNK as u64);
+        let seek = self.file.seek(io::SeekFrom::Start(start - skip));
+        seek.map_err(|error| self.folders.fault(&self.path, error))?;
+        self.next = usize::try_from(chunk).unwrap_or(usize::MAX);
+        (self.skip, self.left) = (skip as usize, end - start);
+        Ok(self)
+    }
+
     /// The next chunk, up to 256 KiB, or `None` at the end.
     pub fn next_chunk(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        if self.left == 0 {
+            return Ok(None);
+        }
         let Some(leaf) = self.leaves.get(self.next).copied() else { return Ok(None) };
-        let chunk = self.read_chunk()?;
+        let mut chunk = self.read_chunk()?;
         if Cid::of(&chunk) != leaf {
             return Err(Error::Corrupt(self.cid));
         }
         self.next += 1;
-        Ok(Some(chunk).filter(|chunk| !chunk.is_empty()))
+        chunk.drain(..std::mem::take(&mut self.skip));
+        chunk.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.left -= chunk.len() as u64;
+        Ok(Some(chunk))
     }
 
     /// All of it in memory.
@@ -219,7 +252,7 @@ impl Content {
             return Err(Error::Corrupt(self.cid));
         }
         self.file.rewind().map_err(|error| self.folders.fault(&self.path, error))?;
-        (self.leaves, self.size) = (leaves, root.content_size);
+        (self.leaves, self.size, self.left) = (leaves, root.content_size, root.content_size);
         Ok(())
     }
 
@@ -264,6 +297,19 @@ mod tests {
         }
         assert_eq!(store.add(b"hello world\n").unwrap().cid.to_string(), HELLO);
         assert_eq!((files(&store, "objects"), files(&store, "tmp")), (3, 0), "the same content is kept once");
+    }
+
+    #[test]
+    fn a_part_of_content_is_read_alone() {
+        let (_folder, store) = store();
+        let (large, chunk, all) = (large(), CHUNK as u64, large().len() as u64);
+        let cid = store.add(&large).unwrap().cid;
+        let ends = [0, 1, chunk - 1, chunk, chunk + 1, 2 * chunk, all - 1, all, all + 1, u64::MAX];
+        for (start, end) in ends.iter().flat_map(|start| ends.iter().map(|end| (*start, *end))) {
+            let part = store.get(cid).unwrap().only(start..end).unwrap().read_to_end().unwrap();
+            let wanted = large.get(start.min(all) as usize..end.min(all) as usize).unwrap_or_default();
+            assert!(part == wanted, "{start}..{end}: {} bytes", part.len());
+        }
     }
 
     #[test]

@@ -1,18 +1,26 @@
 //! Getting apps, datasets and input files onto the disk: streamed, limited, checked, and kept for the next task.
 //!
+//! A download that breaks off, or that a restart ends, goes on at the byte where it was, if its content is known beforehand.
+//!
 //! Invariant: a file appears under its name only when its bytes have passed every check and are safely on disk.
 
 use bourse_protocol::{B256, ipfs};
+use part::Part;
+use reqwest::{StatusCode, header};
 use sha2::{Digest, Sha256};
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
-use tokio::io::AsyncWriteExt;
 use url::Url;
 
+mod part;
 mod public;
 
 /// A server that says nothing for so long is given up.
@@ -77,11 +85,16 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    fn name(&self) -> String {
+    fn link(&self) -> String {
         match self {
             Self::Ipfs(cid) => cid.link(),
-            Self::Http(url) => url.to_string().chars().take(200).collect(),
+            Self::Http(url) => url.to_string(),
         }
+    }
+
+    /// For people.
+    fn name(&self) -> String {
+        self.link().chars().take(200).collect()
     }
 }
 
@@ -105,139 +118,238 @@ impl Wanted {
             (Source::Http(_), None) => None,
         }
     }
+
+    /// The name of what is received of it, in part: of this source alone, as another may send slowly, or anything.
+    fn part(&self, key: &str) -> String {
+        let both = format!("{key} {}", self.source.link());
+        format!("{:x}", B256::new(Sha256::digest(both).into()))
+    }
 }
+
+/// A file that is received, of known content. It stays for the next try.
+const PART: &str = "part";
+/// A file that is received, of content that nobody has promised: worth nothing to the next try.
+const LOOSE: &str = "tmp";
 
 /// Downloads, with a cache on disk.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     http: reqwest::Client,
     folder: PathBuf,
-    /// Bytes that the cache may hold.
+    /// Bytes that the cache may hold, with what was received in part.
     limit: u64,
     /// Whether URLs may lead into private networks.
     private_urls: bool,
     counter: AtomicU64,
+    /// Parts that are being received: by one task at a time, the others find the file in the cache.
+    receiving: Mutex<BTreeMap<String, Weak<Turn>>>,
 }
 
+type Turn = tokio::sync::Mutex<()>;
+
 impl Fetcher {
-    /// A cache in `folder`, emptied of what an earlier life left unfinished.
+    /// A cache in `folder`, emptied of what an earlier life left and nobody can go on with.
     pub(crate) fn open(folder: PathBuf, limit: u64, private_urls: bool) -> io::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         for entry in std::fs::read_dir(&folder)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|e| e == "part") {
+            if path.extension().is_some_and(|e| e == LOOSE) {
                 std::fs::remove_file(path)?;
             }
         }
-        Ok(Self { http: bourse_service::http::client(IDLE), folder, limit, private_urls, counter: AtomicU64::new(0) })
+        let http = bourse_service::http::client(IDLE);
+        let (counter, receiving) = (AtomicU64::new(0), Mutex::default());
+        let fetcher = Self { http, folder, limit, private_urls, counter, receiving };
+        fetcher.make_room(0)?;
+        Ok(fetcher)
     }
 
     /// Puts the file at `target`, from the cache or through `gateway`. The two share their bytes: `target` is only read.
     pub(crate) async fn fetch(&self, gateway: Option<&str>, wanted: &Wanted, target: &Path) -> Result<(), Error> {
-        let key = wanted.key();
-        if let Some(key) = &key
-            && self.link(key, target)?
-        {
+        let Some(key) = wanted.key() else {
+            let name = format!("{}.{LOOSE}", self.counter.fetch_add(1, Ordering::Relaxed));
+            let loose = Gone(self.folder.join(name));
+            self.download(gateway, wanted, &loose.0).await?;
+            return std::fs::rename(&loose.0, target).map_err(|e| disk(target, e));
+        };
+        let name = wanted.part(&key);
+        let turn = self.turn(&name);
+        let _turn = turn.lock().await;
+        if self.link(&key, target)? {
             return Ok(());
         }
-        let part = self.folder.join(format!("{}.part", self.counter.fetch_add(1, Ordering::Relaxed)));
+        // What downloads left that nobody waited for counts too.
+        self.make_room(0).map_err(|e| disk(&self.folder, e))?;
+        let part = self.folder.join(format!("{name}.{PART}"));
         let fetched = match self.download(gateway, wanted, &part).await {
-            Ok(size) => self.settle(key.as_deref(), size, &part, target),
+            Ok(size) => self.settle(&key, size, &part, target),
             Err(error) => Err(error),
         };
-        // Renamed if all went well.
-        let _ = std::fs::remove_file(&part);
+        match &fetched {
+            Ok(()) | Err(Error::Temporary { .. } | Error::Absent { .. }) => {}
+            Err(Error::Unwanted { .. } | Error::WrongChecksum { .. } | Error::Disk { .. }) => {
+                let _ = std::fs::remove_file(&part);
+            }
+        }
         fetched
     }
 
+    fn turn(&self, part: &str) -> Arc<Turn> {
+        let mut receiving = self.receiving();
+        receiving.retain(|_, turn| turn.strong_count() > 0);
+        let known = receiving.get(part).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let turn = Arc::new(Turn::default());
+            receiving.insert(part.to_owned(), Arc::downgrade(&turn));
+            turn
+        })
+    }
+
+    fn receiving(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Weak<Turn>>> {
+        self.receiving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn link(&self, key: &str, target: &Path) -> Result<bool, Error> {
-        match std::fs::hard_link(self.folder.join(key), target) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(Error::Disk { path: target.to_owned(), source }),
-        }
+        let linked = unless_gone(std::fs::hard_link(self.folder.join(key), target));
+        linked.map(|linked| linked.is_some()).map_err(|e| disk(target, e))
     }
 
-    fn settle(&self, key: Option<&str>, size: u64, part: &Path, target: &Path) -> Result<(), Error> {
-        let disk = |source| Error::Disk { path: target.to_owned(), source };
-        match key.filter(|_| size <= self.limit) {
-            None => std::fs::rename(part, target).map_err(disk),
-            Some(key) => {
-                self.make_room(size).map_err(disk)?;
-                std::fs::hard_link(part, target).map_err(disk)?;
-                std::fs::rename(part, self.folder.join(key)).map_err(disk)
-            }
+    fn settle(&self, key: &str, size: u64, part: &Path, target: &Path) -> Result<(), Error> {
+        let disk = |error| disk(target, error);
+        if size > self.limit {
+            return std::fs::rename(part, target).map_err(disk);
         }
+        self.make_room(size).map_err(disk)?;
+        std::fs::hard_link(part, target).map_err(disk)?;
+        std::fs::rename(part, self.folder.join(key)).map_err(disk)
     }
 
-    /// Forgets the oldest files until `size` more bytes fit.
+    /// Forgets files until `size` more bytes fit, parts before whole ones and the oldest first. What is being received is not
+    /// counted.
     fn make_room(&self, size: u64) -> io::Result<()> {
+        // Held to the end: nobody may begin with a part that is about to be forgotten.
+        let receiving = self.receiving();
+        let is_busy = |path: &Path| {
+            let name = path.file_stem().and_then(|stem| stem.to_str());
+            name.and_then(|name| receiving.get(name)).is_some_and(|turn| turn.strong_count() > 0)
+        };
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
-            let (path, metadata) = entry.and_then(|e| Ok((e.path(), e.metadata()?)))?;
-            if path.extension().is_none() {
-                files.push((metadata.modified()?, metadata.len(), path));
+            let entry = entry?;
+            let path = entry.path();
+            // Another task may have renamed it meanwhile.
+            let Some(metadata) = unless_gone(entry.metadata())? else { continue };
+            let counts = match path.extension() {
+                None => true,
+                Some(extension) => extension == PART && !is_busy(&path),
+            };
+            if counts {
+                files.push((path.extension().is_none(), metadata.modified()?, metadata.len(), path));
             }
         }
         files.sort();
-        let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
-        for (_, freed, path) in files {
+        let mut total: u64 = files.iter().map(|(.., size, _)| size).sum();
+        for (.., freed, path) in files {
             if total.saturating_add(size) <= self.limit {
                 break;
             }
-            std::fs::remove_file(path)?;
+            unless_gone(std::fs::remove_file(path))?;
             total -= freed;
         }
         Ok(())
     }
 
+    /// Receives what `part` lacks. What is judged has come from one server whole, or is right.
     async fn download(&self, gateway: Option<&str>, wanted: &Wanted, part: &Path) -> Result<u64, Error> {
         let what = wanted.source.name();
-        let response = match &wanted.source {
+        loop {
+            let ipfs = matches!(wanted.source, Source::Ipfs(_));
+            let mut received = Part::open(part, wanted.limit, ipfs).await.map_err(|e| disk(part, e))?;
+            let began_with = received.size();
+            let mut ends = true;
+            if began_with == 0 || check_content(&what, wanted, &received).is_err() {
+                ends = self.receive(&what, gateway, wanted, &mut received).await?;
+            }
+            received.sync().await.map_err(|e| disk(part, e))?;
+            match check_content(&what, wanted, &received) {
+                Ok(()) => return Ok(received.size()),
+                // Its beginning may be another server's, or what a crash of the machine left of it.
+                Err(error) => {
+                    std::fs::remove_file(part).map_err(|e| disk(part, e))?;
+                    match began_with == 0 || received.began_anew() {
+                        true if ends => return Err(error),
+                        true => return Err(temporary(&what, "the server does not say where its answer ends")),
+                        false => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns whether the server said where its answer ends: if not, a broken connection looks like an end.
+    async fn receive(
+        &self,
+        what: &str,
+        gateway: Option<&str>,
+        wanted: &Wanted,
+        part: &mut Part,
+    ) -> Result<bool, Error> {
+        let request = match &wanted.source {
             Source::Ipfs(cid) => {
-                let gateway = gateway.ok_or_else(|| temporary(&what, "the scheduler has named no gateway yet"))?;
+                let gateway = gateway.ok_or_else(|| temporary(what, "the scheduler has named no gateway yet"))?;
                 self.http.get(format!("{}{}", gateway.trim_end_matches('/'), cid.link()))
             }
             Source::Http(url) if self.private_urls => self.http.get(url.clone()),
             Source::Http(url) => public::client(url).await?.get(url.clone()),
         };
-        let response = response.timeout(TOTAL).send();
-        let response = tokio::time::timeout(IDLE, response).await.map_err(|_| temporary(&what, "no answer in time"))?;
-        let response = response.map_err(|e| temporary(&what, &plain(e)))?;
-        check_status(&what, response.status())?;
-        if response.content_length().is_some_and(|length| length > wanted.limit) {
-            return Err(too_large(&what, wanted.limit));
+        let request = match part.size() {
+            0 => request,
+            from => request.header(header::RANGE, format!("bytes={from}-")),
+        };
+        let response = tokio::time::timeout(IDLE, request.timeout(TOTAL).send()).await;
+        let mut response =
+            response.map_err(|_| temporary(what, "no answer in time"))?.map_err(|e| temporary(what, &plain(e)))?;
+        let goes_on = response.status() == StatusCode::PARTIAL_CONTENT && part.size() > 0;
+        if goes_on && !begins_at(&response, part.size()) || response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            part.begin_anew().await.map_err(|e| disk(part.path(), e))?;
+            return Err(temporary(what, "the server does not go on where the download broke off"));
         }
-        self.receive(&what, response, wanted, part).await
-    }
-
-    async fn receive(
-        &self,
-        what: &str,
-        mut response: reqwest::Response,
-        wanted: &Wanted,
-        part: &Path,
-    ) -> Result<u64, Error> {
-        let disk = |source| Error::Disk { path: part.to_owned(), source };
-        let mut file = tokio::fs::File::create(part).await.map_err(disk)?;
-        let (mut size, mut hash, mut tree) = (0u64, Sha256::new(), ipfs::Builder::default());
+        if !goes_on {
+            check_status(what, response.status())?;
+            part.begin_anew().await.map_err(|e| disk(part.path(), e))?;
+        }
+        let fits = |more: u64, part: &Part| part.size().saturating_add(more) <= wanted.limit;
+        if response.content_length().is_some_and(|length| !fits(length, part)) {
+            return Err(too_large(what, wanted.limit));
+        }
+        let ends = response.content_length().is_some() || response.headers().contains_key(header::TRANSFER_ENCODING);
         loop {
             let chunk = tokio::time::timeout(IDLE, response.chunk()).await;
             let chunk = chunk.map_err(|_| temporary(what, "the server went silent"))?;
-            let Some(chunk) = chunk.map_err(|e| temporary(what, &plain(e)))? else { break };
-            size += chunk.len() as u64;
-            if size > wanted.limit {
+            let Some(chunk) = chunk.map_err(|e| temporary(what, &plain(e)))? else { return Ok(ends) };
+            if !fits(chunk.len() as u64, part) {
                 return Err(too_large(what, wanted.limit));
             }
-            hash.update(&chunk);
-            tree.push(&chunk, &mut |_| ());
-            file.write_all(&chunk).await.map_err(disk)?;
+            part.push(&chunk).await.map_err(|e| disk(part.path(), e))?;
         }
-        file.flush().await.map_err(disk)?;
-        file.sync_all().await.map_err(disk)?;
-        check_content(what, wanted, B256::new(hash.finalize().into()), tree.finish(&mut |_| ()).cid)?;
-        Ok(size)
     }
+}
+
+/// A file that goes when this does, whatever ends first.
+struct Gone(PathBuf);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        // It may have been renamed.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Whether an answer holds the bytes from `start` on.
+fn begins_at(response: &reqwest::Response, start: u64) -> bool {
+    let range = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
+    let first = range.and_then(|range| range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok());
+    first == Some(start)
 }
 
 fn check_status(what: &str, status: reqwest::StatusCode) -> Result<(), Error> {
@@ -251,17 +363,34 @@ fn check_status(what: &str, status: reqwest::StatusCode) -> Result<(), Error> {
 }
 
 /// A gateway that gives other content than what it was asked for is broken: that says nothing about the file.
-fn check_content(what: &str, wanted: &Wanted, found: B256, cid: ipfs::Cid) -> Result<(), Error> {
+fn check_content(what: &str, wanted: &Wanted, received: &Part) -> Result<(), Error> {
     match &wanted.source {
-        Source::Ipfs(expected) if *expected != cid => {
-            return Err(temporary(what, &format!("the gateway gave other content, {cid}")));
-        }
-        Source::Ipfs(_) | Source::Http(_) => {}
+        Source::Ipfs(expected) => match received.cid() {
+            Some(cid) if cid != *expected => {
+                return Err(temporary(what, &format!("the gateway gave other content, {cid}")));
+            }
+            Some(_) | None => {}
+        },
+        Source::Http(_) => {}
     }
-    match wanted.checksum {
-        Some(expected) if expected != found => Err(Error::WrongChecksum { what: what.into(), expected, found }),
+    match (wanted.checksum, received.sha256()) {
+        (Some(expected), found) if expected != found => {
+            Err(Error::WrongChecksum { what: what.into(), expected, found })
+        }
         _ => Ok(()),
     }
+}
+
+fn unless_gone<T>(done: io::Result<T>) -> io::Result<Option<T>> {
+    match done {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn disk(path: &Path, source: io::Error) -> Error {
+    Error::Disk { path: path.to_owned(), source }
 }
 
 fn temporary(what: &str, reason: &str) -> Error {

@@ -150,6 +150,42 @@ async fn head_and_known_content_have_no_body() {
 }
 
 #[tokio::test]
+async fn a_range_of_content_is_given_alone() {
+    let rig = Rig::new();
+    rig.add(&[("a", b"hello world\n")]).await;
+    let path = format!("/ipfs/{HELLO}");
+    let ask =
+        |range: &'static str| rig.send(Request::get(&path).header(header::RANGE, range).body(Body::empty()).unwrap());
+    for (range, content, said) in [
+        ("bytes=6-", "world\n", "bytes 6-11/12"),
+        ("bytes=0-4", "hello", "bytes 0-4/12"),
+        ("bytes=11-18446744073709551615", "\n", "bytes 11-11/12"),
+        ("bytes=-3", "ld\n", "bytes 9-11/12"),
+        ("bytes=-99", "hello world\n", "bytes 0-11/12"),
+    ] {
+        let (status, headers, body) = ask(range).await;
+        assert_eq!((status, &body[..]), (StatusCode::PARTIAL_CONTENT, content.as_bytes()), "{range}");
+        assert_eq!(
+            (&headers["content-range"], &headers["etag"]),
+            (&said.parse().unwrap(), &format!("\"{HELLO}\"").parse().unwrap())
+        );
+        assert_eq!(headers["content-length"], content.len().to_string().as_str());
+    }
+    for range in ["bytes=12-", "bytes=99-100", "bytes=-0"] {
+        let (status, headers, body) = ask(range).await;
+        assert_eq!((status, refusal(&body).0.as_str()), (StatusCode::RANGE_NOT_SATISFIABLE, "bad_range"), "{range}");
+        assert_eq!(headers["content-range"], "bytes */12");
+    }
+    for range in ["bytes=4-2", "bytes=0-1,4-5", "lines=1-", "bytes=", "bytes=-", "bytes=x-y", "bytes=+5-"] {
+        let (status, headers, body) = ask(range).await;
+        assert_eq!((status, &body[..]), (StatusCode::OK, &b"hello world\n"[..]), "{range}");
+        assert_eq!(headers["accept-ranges"], "bytes");
+    }
+    let other = Request::get(&path).header(header::RANGE, "bytes=6-").header(header::IF_RANGE, "\"another\"");
+    assert_eq!(rig.send(other.body(Body::empty()).unwrap()).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn names_of_nothing_are_refused() {
     let rig = Rig::new();
     let missing = Cid::of(b"nobody has this");

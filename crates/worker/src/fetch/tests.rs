@@ -1,7 +1,7 @@
 use super::*;
 use axum::{Router, body::Body, extract::State, http::StatusCode, response::Response, routing::get};
 use bourse_protocol::ipfs::Cid;
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::sync::atomic::AtomicUsize;
 use tokio::task::JoinSet;
 
 const CONTENT: &[u8] = b"the bytes of an app";
@@ -161,10 +161,234 @@ async fn urls_are_read_directly_where_private_networks_are_allowed() {
 }
 
 #[test]
-fn unfinished_downloads_of_an_earlier_life_are_removed() {
-    let rig = Rig::new(1_000, false);
-    std::fs::write(rig.folder.path().join("cache/0.part"), "half").unwrap();
-    std::fs::write(rig.folder.path().join("cache/done"), "whole").unwrap();
-    Fetcher::open(rig.folder.path().join("cache"), 1_000, false).unwrap();
-    assert_eq!(rig.cached(), ["done"]);
+fn what_an_earlier_life_left_is_removed_unless_a_download_can_go_on_with_it() {
+    let rig = Rig::new(20, false);
+    let cache = rig.folder.path().join("cache");
+    for (name, content) in [("0.tmp", "half"), ("ab.part", "half"), ("done", "whole")] {
+        std::fs::write(cache.join(name), content).unwrap();
+    }
+    Fetcher::open(cache.clone(), 20, false).unwrap();
+    assert_eq!(rig.cached(), ["ab.part", "done"]);
+    std::fs::write(cache.join("cd.part"), "more than there is room for").unwrap();
+    Fetcher::open(cache, 20, false).unwrap();
+    assert_eq!(rig.cached(), ["done"], "parts go first");
+}
+
+/// What a server sends of its content, and how.
+#[derive(Clone)]
+struct Manners {
+    content: Vec<u8>,
+    /// Answers end after so many bytes, as if the connection broke.
+    breaks_after: usize,
+    /// Whether it knows ranges.
+    ranges: bool,
+    /// Added to where it begins when asked for a range.
+    astray: usize,
+}
+
+/// A server whose connections break, and the bytes that it sent in each answer.
+async fn breaking(manners: Manners) -> (String, Arc<Mutex<Vec<usize>>>, JoinSet<()>) {
+    let sent: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let log = sent.clone();
+    let answer = move |headers: axum::http::HeaderMap| {
+        let (manners, log) = (manners.clone(), log.clone());
+        async move {
+            let asked = headers.get("range").filter(|_| manners.ranges).map(|range| {
+                range.to_str().unwrap().trim_start_matches("bytes=").trim_end_matches('-').parse::<usize>().unwrap()
+            });
+            let all = manners.content.len();
+            let from = asked.unwrap_or(0) + asked.map_or(0, |_| manners.astray);
+            let response = Response::builder().header("content-length", all - from);
+            let response = match asked {
+                Some(asked) if asked >= all => return response.status(416).body(Body::empty()).unwrap(),
+                Some(_) => response.status(206).header("content-range", format!("bytes {from}-{}/{all}", all - 1)),
+                None => response.status(200),
+            };
+            let end = all.min(from.saturating_add(manners.breaks_after));
+            log.lock().unwrap().push(end - from);
+            let mut pieces = vec![Ok(manners.content[from..end].to_vec())];
+            if end < all {
+                pieces.push(Err(io::Error::other("the connection breaks")));
+            }
+            // Let what was sent arrive before the connection breaks.
+            let pieces = futures_util::stream::unfold(pieces.into_iter(), |mut pieces| async move {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                pieces.next().map(|piece| (piece, pieces))
+            });
+            response.body(Body::from_stream(pieces)).unwrap()
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut server = JoinSet::new();
+    let router = Router::new().route("/{*path}", get(answer));
+    server.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url, sent, server)
+}
+
+fn part_of(wanted: &Wanted) -> String {
+    format!("{}.part", wanted.part(&wanted.key().unwrap()))
+}
+
+fn large() -> Vec<u8> {
+    (0..100_000u32).map(|n| (n % 251) as u8).collect()
+}
+
+/// Fetches in life after life of the worker until the file is there, or something else than a broken connection is said.
+async fn in_lives(rig: &Rig, url: &str, wanted: &Wanted) -> Result<usize, Error> {
+    for life in 1..10 {
+        let fetcher = Fetcher::open(rig.folder.path().join("cache"), 1_000_000, true).unwrap();
+        match fetcher.fetch(Some(url), wanted, &rig.folder.path().join("a")).await {
+            Ok(()) => return Ok(life),
+            Err(Error::Temporary { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    panic!("nothing comes of it");
+}
+
+#[tokio::test]
+async fn a_download_that_breaks_off_goes_on_at_its_byte_in_the_next_life() {
+    let content = large();
+    let manners = Manners { content: content.clone(), breaks_after: 40_000, ranges: true, astray: 0 };
+    let (url, sent, _server) = breaking(manners).await;
+    let rig = Rig::new(0, true);
+    let wanted = Wanted { limit: 100_000, ..wanted(&content) };
+    assert_eq!(in_lives(&rig, &url, &wanted).await.unwrap(), 3);
+    assert_eq!(std::fs::read(rig.folder.path().join("a")).unwrap(), content);
+    assert_eq!(*sent.lock().unwrap(), [40_000, 40_000, 20_000], "nothing is sent twice");
+    assert_eq!(rig.cached(), [wanted.key().unwrap()]);
+}
+
+#[tokio::test]
+async fn a_server_that_knows_no_ranges_is_asked_for_the_whole() {
+    let content = large();
+    let wanted = Wanted { limit: 100_000, ..wanted(&content) };
+    for (ranges, astray) in [(false, 0), (true, 1)] {
+        let manners = Manners { content: content.clone(), breaks_after: usize::MAX, ranges, astray };
+        let (url, _, _server) = breaking(manners).await;
+        let rig = Rig::new(0, true);
+        std::fs::write(rig.folder.path().join("cache").join(part_of(&wanted)), &content[..7]).unwrap();
+        in_lives(&rig, &url, &wanted).await.unwrap();
+        assert_eq!(std::fs::read(rig.folder.path().join("a")).unwrap(), content);
+    }
+}
+
+#[tokio::test]
+async fn what_lies_there_in_part_never_makes_a_checksum_wrong() {
+    let content = large();
+    let url_of = |url: &str| Source::Http(format!("{url}/data").parse().unwrap());
+    for part in [&b"garbage"[..], &[0; 100_000], &[0; 100_001], &content] {
+        let manners = Manners { content: content.clone(), breaks_after: usize::MAX, ranges: true, astray: 0 };
+        let (url, sent, _server) = breaking(manners).await;
+        let wanted = Wanted { limit: 100_000, source: url_of(&url), ..wanted(&content) };
+        let rig = Rig::new(0, true);
+        let path = rig.folder.path().join("cache").join(part_of(&wanted));
+        std::fs::write(path, part).unwrap();
+        in_lives(&rig, &url, &wanted).await.unwrap();
+        assert_eq!(std::fs::read(rig.folder.path().join("a")).unwrap(), content);
+        assert_eq!(sent.lock().unwrap().is_empty(), part == content, "what is whole is not asked for again");
+    }
+    // A checksum that is wrong is said to be wrong, whatever lay there.
+    let manners = Manners { content: content.clone(), breaks_after: usize::MAX, ranges: true, astray: 0 };
+    let (url, sent, _server) = breaking(manners).await;
+    let wanted = Wanted { checksum: Some(B256::repeat_byte(7)), limit: 100_000, source: url_of(&url) };
+    let rig = Rig::new(0, true);
+    std::fs::write(rig.folder.path().join("cache").join(part_of(&wanted)), "x").unwrap();
+    let error = in_lives(&rig, &url, &wanted).await.unwrap_err();
+    let true_checksum = B256::new(Sha256::digest(&content).into());
+    assert!(matches!(error, Error::WrongChecksum { found, .. } if found == true_checksum), "{error}");
+    assert_eq!(*sent.lock().unwrap(), [99_999, 100_000], "it is judged by what came whole from one server");
+    assert_eq!(rig.cached(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_two_tasks_need_is_received_once() {
+    let content = large();
+    let manners = Manners { content: content.clone(), breaks_after: usize::MAX, ranges: true, astray: 0 };
+    let (url, sent, _server) = breaking(manners).await;
+    let folder = tempfile::tempdir().unwrap();
+    let fetcher = Fetcher::open(folder.path().join("cache"), 1_000_000, true).unwrap();
+    let wanted = Wanted { limit: 100_000, ..wanted(&content) };
+    let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+    let (first, second) = tokio::join!(fetcher.fetch(Some(&url), &wanted, &a), fetcher.fetch(Some(&url), &wanted, &b));
+    first.and(second).unwrap();
+    assert_eq!((std::fs::read(a).unwrap(), std::fs::read(b).unwrap()), (content.clone(), content));
+    assert_eq!(*sent.lock().unwrap(), [100_000]);
+}
+
+#[tokio::test]
+async fn a_download_that_nobody_wants_any_more_is_gone_on_with_later() {
+    let content = large();
+    let manners = Manners { content: content.clone(), breaks_after: 30_000, ranges: true, astray: 0 };
+    let (url, sent, _server) = breaking(manners).await;
+    let rig = Rig::new(1_000_000, true);
+    let wanted = Wanted { limit: 100_000, ..wanted(&content) };
+    let target = rig.folder.path().join("a");
+    // Given up after its first bytes have come.
+    let given_up = tokio::time::timeout(Duration::from_millis(80), rig.fetcher.fetch(Some(&url), &wanted, &target));
+    assert!(given_up.await.is_err());
+    while rig.fetcher.fetch(Some(&url), &wanted, &target).await.is_err() {}
+    assert_eq!(std::fs::read(target).unwrap(), content);
+    assert!(sent.lock().unwrap().iter().sum::<usize>() <= 130_000, "{sent:?}");
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_takes_no_room_for_ever() {
+    let content = large();
+    let manners = Manners { content: content.clone(), breaks_after: 30_000, ranges: true, astray: 0 };
+    let (url, _, _server) = breaking(manners).await;
+    let rig = Rig::new(50_000, true);
+    let target = rig.folder.path().join("a");
+    let give_up = async |wanted: &Wanted| {
+        let given_up = tokio::time::timeout(Duration::from_millis(80), rig.fetcher.fetch(Some(&url), wanted, &target));
+        assert!(given_up.await.is_err());
+    };
+    let source = |n: u8| Source::Http(format!("{url}/{n}").parse().unwrap());
+    give_up(&Wanted { source: source(0), checksum: None, limit: 100_000 }).await;
+    assert_eq!(rig.cached(), [""; 0], "content that nobody promised is gone at once");
+    std::fs::write(rig.folder.path().join("cache").join("whole"), vec![0; 40_000]).unwrap();
+    for n in 1..9 {
+        give_up(&Wanted { source: source(n), checksum: Some(B256::repeat_byte(n)), limit: 100_000 }).await;
+    }
+    let cached = rig.cached();
+    assert!(cached.len() <= 2 && cached.contains(&"whole".into()), "parts go before what is whole: {cached:?}");
+}
+
+#[tokio::test]
+async fn a_slow_source_of_the_same_content_keeps_nobody_waiting() {
+    let content = large();
+    let manners = Manners { content: content.clone(), breaks_after: usize::MAX, ranges: true, astray: 0 };
+    let (url, _, _server) = breaking(manners).await;
+    let rig = Rig::new(1_000_000, true);
+    let from = |name: &str| Wanted {
+        source: Source::Http(format!("{url}/{name}").parse().unwrap()),
+        limit: 100_000,
+        ..wanted(&content)
+    };
+    let turn = rig.fetcher.turn(&from("slow").part(&wanted(&content).key().unwrap()));
+    let _one_at_work = turn.lock().await;
+    let target = rig.folder.path().join("a");
+    rig.fetcher.fetch(None, &from("quick"), &target).await.unwrap();
+    assert_eq!(std::fs::read(target).unwrap(), content);
+}
+
+/// The server breaks off an answer of which it did not say how long it is.
+#[tokio::test]
+async fn an_answer_without_an_end_is_no_ground_for_a_vote() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/data", listener.local_addr().unwrap());
+    let mut server = JoinSet::new();
+    server.spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 1024]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nthe bytes of").await;
+        }
+    });
+    let rig = Rig::new(1_000, true);
+    let wanted = Wanted { source: Source::Http(url.parse().unwrap()), ..wanted(CONTENT) };
+    let error = rig.fetcher.fetch(None, &wanted, &rig.folder.path().join("a")).await.unwrap_err();
+    assert!(matches!(error, Error::Temporary { .. }) && error.to_string().contains("where its answer ends"), "{error}");
 }
