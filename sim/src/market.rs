@@ -8,7 +8,6 @@ use bourse_chain::{
     Client, GasPolicy, Hub, PrivateKeySigner, Receipt, SendError, Sender,
     alloy::{
         primitives::keccak256,
-        signers::SignerSync,
         sol_types::{SolCall, SolValue},
     },
     deploy, sender,
@@ -177,8 +176,7 @@ impl Market {
         let (volume, trust, salt) = (U256::from(size), U256::from(trust), B256::from(U256::from(self.next())));
         let Places { category, app, workerpool, .. } = self.places;
         let price = Nrlc::rlc(10).0;
-        let with =
-            |n: u32, hash: OrderHash| key(n).sign_hash_sync(&hash.0).expect("a local key signs").as_bytes().into();
+        let with = |n: u32, hash: OrderHash| key(n).sign_hash(&hash.0).as_bytes().into();
         let app_order = AppOrder { app, volume, salt, ..Default::default() };
         let app_order = AppOrder { sign: with(0, app_order.hash(&domain)), ..app_order };
         let pool =

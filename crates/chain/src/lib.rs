@@ -17,14 +17,12 @@ pub mod revert;
 pub mod sender;
 
 pub use alloy;
-/// A wallet's private key. Signs with libsecp256k1, whose signatures are the same as those of alloy's own choice and take a
-/// fraction of the time.
-pub use alloy::signers::local::Secp256k1Signer as PrivateKeySigner;
 pub use answers::TransactionReceipt;
 pub use client::{Client, Error, Head, Header, Price};
 pub use gas::{GasPolicy, WorkGas};
 pub use health::NodeStatus;
 pub use hub::Hub;
+pub use keys::PrivateKeySigner;
 pub use nodes::Settings;
 pub use revert::Revert;
 pub use sender::{KeyInUse, OutOfGas, Receipt, SendError, Sender, SenderLoop, Status as SenderStatus, Waiting};

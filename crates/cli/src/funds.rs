@@ -358,8 +358,8 @@ impl Bill {
 
 /// The most that so much gas may cost now, in wei.
 pub(crate) fn gas_cost(policy: &GasPolicy, network_price: U256, gas: u64) -> U256 {
-    let price = network_price * U256::from(policy.multiplier_percent) / U256::from(100);
-    price.min(U256::from(policy.cap)) * U256::from(gas)
+    let price = network_price.saturating_mul(U256::from(policy.multiplier_percent)) / U256::from(100);
+    price.min(U256::from(policy.cap)).saturating_mul(U256::from(gas))
 }
 
 /// Asks whether to spend, unless that is settled: by `yes`, or by a chain for tests.

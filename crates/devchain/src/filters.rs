@@ -5,10 +5,9 @@
 use crate::block::Block;
 use crate::published::Event;
 use crate::rpc::error::RpcError;
-use crate::rpc::render;
+use crate::rpc::{Text, render, text};
 use alloy::rpc::types::{Filter, Log};
 use alloy_primitives::B256;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -84,7 +83,7 @@ impl Filters {
     }
 
     /// What happened since the last call.
-    pub(crate) fn changes(&self, id: u64) -> Result<Value, RpcError> {
+    pub(crate) fn changes(&self, id: u64) -> Result<Text, RpcError> {
         let mut installed = self.lock();
         installed.expire();
         let entry = installed.filters.get_mut(&id).ok_or_else(not_found)?;
@@ -95,8 +94,8 @@ impl Filters {
         }
         let items = std::mem::replace(&mut entry.items, Items::new(&entry.topic));
         Ok(match items {
-            Items::Logs(logs) => json!(logs),
-            Items::Hashes(hashes) => json!(hashes),
+            Items::Logs(logs) => text(&logs),
+            Items::Hashes(hashes) => text(&hashes),
         })
     }
 

@@ -1,7 +1,7 @@
 //! A typed client of the gateway.
 
 use crate::query;
-use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync};
+use bourse_chain::PrivateKeySigner;
 use bourse_protocol::{
     B256,
     api::{
@@ -129,7 +129,7 @@ impl Client {
             return Err(Error::NotALogin { url: self.url.clone() });
         }
         let digest: B256 = challenge_digest(self.chain_id, &text);
-        let signature = wallet.sign_hash_sync(&digest).expect("a local key always signs");
+        let signature = wallet.sign_hash(&digest);
         let hex = bourse_chain::alloy::hex::encode_prefixed(signature.as_bytes());
         Ok(format!("{digest}_{hex}_{}", wallet.address()))
     }

@@ -3,8 +3,10 @@
 
 use crate::link::{Applicant, Outbox, QUEUE};
 use bourse_protocol::{
-    Address, B256, U256, consensus,
+    Address, U256, consensus,
+    deal::Deal,
     link::{Capabilities, Frame, Greeting, LOST_SECONDS, Session, ToWorker, Welcome},
+    money::Nrlc,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,6 +47,8 @@ pub(crate) struct Need {
     pub(crate) tee: bool,
     pub(crate) gpu: bool,
     pub(crate) floor: Floor,
+    /// What a worker must have in the hub to put at stake.
+    pub(crate) stake: Nrlc,
 }
 
 /// The least machine that a pool gives work to.
@@ -64,8 +68,9 @@ const TEE: u8 = 0b0001;
 const GPU: u8 = 0b0001;
 
 impl Need {
-    pub(crate) fn new(app_type: String, tag: B256, floor: Floor) -> Self {
-        Self { app_type, tee: tag.0[31] & TEE != 0, gpu: tag.0[30] & GPU != 0, floor }
+    pub(crate) fn new(app_type: String, deal: &Deal, floor: Floor) -> Self {
+        let (tag, stake) = (deal.tag, deal.worker_stake);
+        Self { app_type, tee: tag.0[31] & TEE != 0, gpu: tag.0[30] & GPU != 0, floor, stake }
     }
 
     /// What `machine` lacks, in plain words; `None` if nothing.
@@ -86,12 +91,20 @@ impl Need {
 /// Who is served first: the fewest failures in a row, then who has waited longest.
 type Rank = (u32, u64);
 
+/// Workers that can do the same: how many of the stakes that tasks here put down each could, and the machine. Who cannot
+/// is not looked at, however many come.
+type Class = (usize, Capabilities);
+
 /// The workers.
 #[derive(Debug, Default)]
 pub(crate) struct Crew {
     workers: BTreeMap<Address, Worker>,
-    /// Those with a free slot, by what their machines can do.
-    idle: BTreeMap<Capabilities, BTreeSet<(Rank, Address)>>,
+    /// Those with a free slot.
+    idle: BTreeMap<Class, BTreeSet<(Rank, Address)>>,
+    /// The stakes that tasks here have put down, in order. They follow from the pool's own prices, so there are few.
+    stakes: Vec<Nrlc>,
+    /// Those whose standing is to be read again.
+    doubted: BTreeSet<Address>,
     /// Those that rest, by when they are fit again.
     resting: BTreeSet<(u64, Address)>,
     /// Counts up whenever a worker becomes idle.
@@ -109,6 +122,8 @@ pub(crate) struct Worker {
     last_alive: u64,
     /// Its consensus weight.
     weight: U256,
+    /// Its deposit in the hub: see [`Deposit`].
+    deposit: Deposit,
     /// Replicates that it may still contribute to.
     load: u32,
     strikes: u32,
@@ -117,6 +132,29 @@ pub(crate) struct Worker {
     /// Why it gets nothing, as it was told last in this session.
     told: Option<String>,
     turn: u64,
+}
+
+/// What a worker can put at stake.
+#[derive(Clone, Copy, Debug)]
+struct Deposit {
+    /// What was free when the hub was asked last, less the stakes of contributions since then.
+    free: Nrlc,
+    /// The stakes of the replicates that it may still contribute to.
+    pledged: Nrlc,
+    /// When the hub was asked: a turn. 0 if it was not, or not since the worker failed.
+    read: u64,
+}
+
+impl Deposit {
+    /// Of one that comes for the first time: it gets nothing that needs a stake before its deposit is read.
+    const UNREAD: Self = Self { free: Nrlc::ZERO, pledged: Nrlc::ZERO, read: 0 };
+    /// Of one that worked here before: believed until it is read.
+    const TRUSTED: Self = Self { free: Nrlc(U256::MAX), ..Self::UNREAD };
+
+    /// What can be put at stake for one more task.
+    fn left(&self) -> Nrlc {
+        Nrlc(self.free.0.saturating_sub(self.pledged.0))
+    }
 }
 
 /// Where a worker is.
@@ -147,6 +185,7 @@ impl Worker {
             place: Place::Away { session: None },
             last_alive: 0,
             weight: consensus::weight(U256::ZERO),
+            deposit: Deposit::UNREAD,
             load: 0,
             strikes: 0,
             rests_until: 0,
@@ -174,6 +213,15 @@ impl Worker {
     fn rank(&self) -> Rank {
         (self.strikes, self.turn)
     }
+
+    fn class(&self, stakes: &[Nrlc]) -> Class {
+        (reach(stakes, self.deposit.left()), self.capabilities.clone())
+    }
+}
+
+/// How many of the stakes, which are in order, an amount is enough for.
+fn reach(stakes: &[Nrlc], amount: Nrlc) -> usize {
+    stakes.partition_point(|stake| *stake <= amount)
 }
 
 impl Crew {
@@ -319,11 +367,21 @@ impl Crew {
     /// Tells one that is here and idle why it gets nothing, once: a worker with many replicates says many things at once.
     pub(crate) fn say_no_work(&mut self, worker: Address, waiting: &[&Need]) {
         let Some(known) = self.workers.get_mut(&worker).filter(|w| w.is_here() && w.load == 0) else { return };
-        let reason = match waiting.first().and_then(|need| need.lacks(&known.capabilities)) {
+        let (first, left) = (waiting.first(), known.deposit.left());
+        let reason = match first.and_then(|need| need.lacks(&known.capabilities)) {
             _ if known.draining => return,
             _ if known.rests_until > 0 => format!("its last {} tasks failed: it rests for a while", known.strikes),
             Some(lack) => format!("{} tasks wait, and they need {lack}", waiting.len()),
-            None => "no task waits: it is told when one does".into(),
+            None => match first.filter(|need| need.stake > left) {
+                // It is told once that is read.
+                Some(_) if known.deposit.read == 0 => return,
+                Some(need) => format!(
+                    "{} tasks wait, and a worker puts {} RLC at stake for one: {left} RLC of its deposit in the hub are free; deposit more",
+                    waiting.len(),
+                    need.stake
+                ),
+                None => "no task waits: it is told when one does".into(),
+            },
         };
         if known.told.as_ref() == Some(&reason) {
             return;
@@ -339,9 +397,31 @@ impl Crew {
 
     /// Who gets a task with this need next, of those not in `taken`.
     pub(crate) fn candidate(&self, need: &Need, taken: impl Fn(Address) -> bool) -> Option<Address> {
-        let fit = self.idle.iter().filter(|(machine, _)| need.lacks(machine).is_none());
+        let fit = self.rich_enough(need.stake).filter(|((_, machine), _)| need.lacks(machine).is_none());
         let first = fit.filter_map(|(_, idle)| idle.iter().find(|(_, worker)| !taken(*worker)));
         first.min().map(|(_, worker)| *worker)
+    }
+
+    /// The idle who can put down a stake that is one of a task here.
+    fn rich_enough(&self, stake: Nrlc) -> impl Iterator<Item = (&Class, &BTreeSet<(Rank, Address)>)> {
+        self.idle.range((reach(&self.stakes, stake), Capabilities::default())..)
+    }
+
+    /// Tasks here put down this stake.
+    pub(crate) fn expect_stake(&mut self, stake: Nrlc) {
+        let Err(place) = self.stakes.binary_search(&stake) else { return };
+        self.stakes.insert(place, stake);
+        let idle: Vec<_> = std::mem::take(&mut self.idle).into_values().flatten().collect();
+        for (rank, worker) in idle {
+            if let Some(known) = self.workers.get(&worker) {
+                self.idle.entry(known.class(&self.stakes)).or_default().insert((rank, worker));
+            }
+        }
+    }
+
+    /// Whether a worker could put down this stake.
+    pub(crate) fn can_stake(&self, worker: Address, stake: Nrlc) -> bool {
+        self.workers.get(&worker).is_some_and(|w| w.deposit.left() >= stake)
     }
 
     /// Whether anybody is idle at all.
@@ -349,9 +429,9 @@ impl Crew {
         !self.idle.is_empty()
     }
 
-    /// How many workers have a free slot.
-    pub(crate) fn idle_count(&self) -> usize {
-        self.idle.values().map(BTreeSet::len).sum()
+    /// How many workers have a free slot and can put down a stake that is one of a task here.
+    pub(crate) fn idle_count(&self, stake: Nrlc) -> usize {
+        self.rich_enough(stake).map(|(_, idle)| idle.len()).sum()
     }
 
     /// This scheduler itself was away for so long: nobody could be heard, and nobody was silent.
@@ -361,19 +441,48 @@ impl Crew {
 
     /// A worker of an earlier life of this scheduler: it has as much time to come back as one that falls silent now.
     pub(crate) fn remember(&mut self, worker: Address, now: u64) {
-        let remembered = || Worker { last_alive: now, ..Worker::new(Capabilities::default()) };
+        let new = Worker::new(Capabilities::default());
+        let remembered = || Worker { last_alive: now, deposit: Deposit::TRUSTED, ..new };
         self.workers.entry(worker).or_insert_with(remembered);
     }
 
-    /// A worker has one more or one less replicate that it may contribute to. With what is free it stands at the end of the
-    /// line, in either case.
-    pub(crate) fn load(&mut self, worker: Address, more: bool) {
+    /// A worker has one more replicate that it may contribute to, with this stake. With what is free it stands at the end of
+    /// the line.
+    pub(crate) fn load(&mut self, worker: Address, stake: Nrlc) {
         self.turn += 1;
         let turn = self.turn;
         self.change(worker, |w| {
-            w.load = if more { w.load + 1 } else { w.load.saturating_sub(1) };
-            w.turn = turn;
+            (w.load, w.turn) = (w.load + 1, turn);
+            w.deposit.pledged = Nrlc(w.deposit.pledged.0.saturating_add(stake.0));
         });
+    }
+
+    /// It has one less: it `voted`, and its stake is locked, or it will not contribute. Then it may have had no stake to put
+    /// down: it gets nothing that needs one before its deposit is read again. It too stands at the end of the line.
+    pub(crate) fn unload(&mut self, worker: Address, stake: Nrlc, voted: bool) {
+        self.turn += 1;
+        let turn = self.turn;
+        self.change(worker, |w| {
+            (w.load, w.turn) = (w.load.saturating_sub(1), turn);
+            w.deposit.pledged = Nrlc(w.deposit.pledged.0.saturating_sub(stake.0));
+            match voted {
+                true => w.deposit.free = Nrlc(w.deposit.free.0.saturating_sub(stake.0)),
+                false => (w.deposit.free, w.deposit.read) = (Nrlc::ZERO, 0),
+            }
+        });
+        if !voted {
+            self.doubt(worker);
+        }
+    }
+
+    /// The standing of a worker is to be read again.
+    pub(crate) fn doubt(&mut self, worker: Address) {
+        self.doubted.insert(worker);
+    }
+
+    /// Those whose standing is to be read again, once.
+    pub(crate) fn take_doubted(&mut self) -> BTreeSet<Address> {
+        std::mem::take(&mut self.doubted)
     }
 
     /// It did well.
@@ -406,8 +515,31 @@ impl Crew {
         self.workers.get(&worker).map_or_else(|| consensus::weight(U256::ZERO), |w| w.weight)
     }
 
-    pub(crate) fn set_score(&mut self, worker: Address, score: U256) {
-        self.workers.entry(worker).and_modify(|w| w.weight = consensus::weight(score));
+    /// What the hub says of a worker: its score, and what of its deposit is free.
+    pub(crate) fn set_standing(&mut self, worker: Address, score: U256, free: Nrlc) {
+        self.turn += 1;
+        let turn = self.turn;
+        self.change(worker, |w| {
+            w.weight = consensus::weight(score);
+            (w.deposit.free, w.deposit.read) = (free, turn);
+        });
+    }
+
+    /// Idle ones that cannot put down a stake that is one of a task here, at most so many: those first whose deposits were
+    /// read longest ago.
+    pub(crate) fn poor(&self, stake: Nrlc, most: usize) -> Vec<Address> {
+        let enough = reach(&self.stakes, stake);
+        let poor = self.idle.iter().take_while(|((reach, _), _)| *reach < enough);
+        let poor = poor.flat_map(|(_, idle)| idle.iter().map(|(_, worker)| *worker));
+        let read = |worker: &Address| self.workers.get(worker).map_or(0, |w| w.deposit.read);
+        let mut poor: Vec<_> = poor.map(|worker| (read(&worker), worker)).collect();
+        poor.sort_unstable();
+        poor.into_iter().take(most).map(|(_, worker)| worker).collect()
+    }
+
+    /// Whether a wallet is known here.
+    pub(crate) fn knows(&self, worker: Address) -> bool {
+        self.workers.contains_key(&worker)
     }
 
     pub(crate) fn name(&self, worker: Address) -> String {
@@ -436,19 +568,19 @@ impl Crew {
     fn change(&mut self, worker: Address, change: impl FnOnce(&mut Worker)) {
         let Some(known) = self.workers.get_mut(&worker) else { return };
         if known.takes_work() {
-            let class = self.idle.get_mut(&known.capabilities);
-            let empty = class.is_some_and(|class| {
-                class.remove(&(known.rank(), worker));
-                class.is_empty()
+            let class = known.class(&self.stakes);
+            let empty = self.idle.get_mut(&class).is_some_and(|idle| {
+                idle.remove(&(known.rank(), worker));
+                idle.is_empty()
             });
             if empty {
-                self.idle.remove(&known.capabilities);
+                self.idle.remove(&class);
             }
         }
         self.resting.remove(&(known.rests_until, worker));
         change(known);
         if known.takes_work() {
-            self.idle.entry(known.capabilities.clone()).or_default().insert((known.rank(), worker));
+            self.idle.entry(known.class(&self.stakes)).or_default().insert((known.rank(), worker));
         }
         if known.rests_until > 0 {
             self.resting.insert((known.rests_until, worker));

@@ -429,7 +429,7 @@ pub(crate) fn secret() -> B256 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bourse_chain::{alloy::signers::SignerSync, keys::test_key};
+    use bourse_chain::keys::test_key;
     use bourse_protocol::{link::Welcome, replicate::Status};
     use tokio::task::JoinSet;
 
@@ -477,7 +477,7 @@ mod tests {
             };
             let key = test_key(3);
             let text = link::login_message(1, HUB, POOL, nonce, key.address());
-            let signature = key.sign_message_sync(text.as_bytes()).unwrap().as_bytes().to_vec().into();
+            let signature = key.sign_message(&text).as_bytes().to_vec().into();
             let (name, capabilities) = ("w".into(), Capabilities::default());
             let login = Login {
                 version,

@@ -15,6 +15,7 @@ use bourse_protocol::{
     deal::{ChainTask, ContributionStatus, Deal, ResultLink, TaskStatus},
     ids::{DealId, ResultDigest, TaskId},
     link::{ToScheduler, ToWorker},
+    money::Nrlc,
     replicate::{Cause, CauseCode, Status},
     task::{self, Part, Sending, Stage, Step, View, Vote},
 };
@@ -82,6 +83,11 @@ pub(crate) struct Entry {
 impl Entry {
     fn stage(&self) -> Stage {
         self.stages.last().map_or(Stage::Received, |s| s.status)
+    }
+
+    /// Everybody who took part.
+    fn workers(&self) -> impl Iterator<Item = Address> {
+        self.votes.iter().map(|vote| vote.worker).chain(self.replicates.iter().map(|replicate| replicate.worker))
     }
 
     fn replicate_of(&self, worker: Address) -> Option<&Replicate> {
@@ -232,12 +238,13 @@ impl Pool {
             ended: None,
             sending: None,
         };
+        self.crew.expect_stake(entry.need.stake);
         let here = self.here();
         for replicate in &entry.replicates {
             self.parts.entry(replicate.worker).or_default().insert(task.task);
             self.crew.remember(replicate.worker, here);
             if replicate.is_pending() {
-                self.crew.load(replicate.worker, true);
+                self.crew.load(replicate.worker, entry.need.stake);
                 self.waiting.running(entry.deal.requester, true);
             }
         }
@@ -302,10 +309,15 @@ impl Pool {
             (entry.chain.contribution_deadline, entry.chain.final_deadline) = deadlines;
         }
         entry.votes = facts.votes;
+        let had_ended = entry.ended.is_some();
         entry.ended = match entry.chain.status {
             TaskStatus::Completed | TaskStatus::Failed => entry.ended.or(Some(facts.block)),
             TaskStatus::Unset | TaskStatus::Active | TaskStatus::Revealing => None,
         };
+        if entry.ended.is_some() && !had_ended {
+            // What it had at stake is free again, or gone, and the score is another.
+            entry.workers().for_each(|worker| self.crew.doubt(worker));
+        }
         self.decide(id)
     }
 
@@ -409,7 +421,7 @@ impl Pool {
         }
         let change = StatusChange { date: now, status, cause };
         self.store.status(id, worker, change.clone());
-        let (mut before, mut voted) = (false, false);
+        let (mut before, mut voted, stake) = (false, false, entry.need.stake);
         let after = match known {
             Some(replicate) => {
                 (before, voted) = (replicate.is_pending(), replicate.has_voted());
@@ -429,7 +441,10 @@ impl Pool {
         };
         if before != after && !(before && planted(Defect::SlotKept)) {
             self.waiting.running(entry.deal.requester, after);
-            self.crew.load(worker, after);
+            match after {
+                true => self.crew.load(worker, stake),
+                false => self.crew.unload(worker, stake, status == Status::Contributed),
+            }
         }
         match judgement(status, voted) {
             Some(true) => self.crew.praise(worker),
@@ -498,8 +513,27 @@ impl Pool {
     /// sight can wait: a deal of thousands would keep every other transaction of the pool waiting.
     pub(crate) fn next_to_open(&self, under_way: usize) -> Option<TaskId> {
         let ahead = under_way.saturating_add(self.waiting.len());
-        let room = ahead < self.crew.idle_count().saturating_add(OPENED_AHEAD);
-        room.then(|| self.unopened.order(1).first().copied()).flatten()
+        let idle = |id: &TaskId| self.tasks.get(id).map_or(0, |entry| self.crew.idle_count(entry.need.stake));
+        let room = |id: &TaskId| ahead < OPENED_AHEAD || ahead < idle(id).saturating_add(OPENED_AHEAD);
+        self.unopened.order(OFFERS).into_iter().find(room)
+    }
+
+    /// The least stake of the tasks that wait.
+    fn waiting_stake(&self) -> Option<Nrlc> {
+        let waiting = self.waiting.order(OFFERS);
+        waiting.iter().filter_map(|id| self.tasks.get(id)).map(|entry| entry.need.stake).min()
+    }
+
+    /// Some workers that lack the stake of any task that waits.
+    pub(crate) fn poor_workers(&self, most: usize) -> Vec<Address> {
+        self.waiting_stake().map(|stake| self.crew.poor(stake, most)).unwrap_or_default()
+    }
+
+    /// Tells a worker, whose deposit was read, if that is why it gets nothing.
+    pub(crate) fn say_if_poor(&mut self, worker: Address) {
+        if self.waiting_stake().is_some_and(|stake| !self.crew.can_stake(worker, stake)) {
+            self.say_no_work(worker);
+        }
     }
 
     /// Tells an idle worker why it gets nothing.
@@ -619,6 +653,8 @@ impl Pool {
         let tasks: Vec<_> = self.tasks.iter().filter(|(_, e)| e.deal.id == deal).map(|(id, _)| *id).collect();
         for id in &tasks {
             self.abort_all(*id);
+            let took_part: Vec<_> = self.tasks.get(id).into_iter().flat_map(Entry::workers).collect();
+            took_part.into_iter().for_each(|worker| self.crew.doubt(worker));
             self.remove(*id);
             self.store.forget(*id);
         }
@@ -652,7 +688,7 @@ impl Pool {
                 self.parts.remove(&replicate.worker);
             }
             if replicate.is_pending() {
-                self.crew.load(replicate.worker, false);
+                self.crew.unload(replicate.worker, entry.need.stake, false);
                 self.waiting.running(entry.deal.requester, false);
             }
         }

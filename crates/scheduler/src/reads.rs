@@ -7,14 +7,15 @@ use bourse_chain::{
     follower::News,
 };
 use bourse_protocol::{
-    U256,
+    Address, B256, U256,
     abi::IHub,
     consensus,
     deal::{Deal, TaskStatus},
     ids::{DealId, TaskId},
+    money::Nrlc,
     task::Vote,
 };
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     time::Duration,
@@ -24,6 +25,8 @@ use tracing::warn;
 
 /// What cannot be read and is waited for is tried again after this time.
 const LATER: Duration = Duration::from_secs(1);
+/// Blocks that are searched for deposits at once.
+const DEPOSITS: u64 = 5_000;
 
 /// A task, and what was read of it; nothing if what is known of it is still true.
 pub(crate) type Read = (TaskId, Result<Option<Facts>, Error>);
@@ -74,6 +77,38 @@ async fn facts(hub: &Hub, block: u64, id: TaskId) -> Result<Facts, Error> {
         votes.push(Vote { worker: *worker, status: contribution.status, hash: contribution.result_hash, weight });
     }
     Ok(Facts { task, votes, block })
+}
+
+/// What the hub says of a worker.
+pub(crate) struct Standing {
+    /// Its reputation.
+    pub(crate) score: U256,
+    /// What of its deposit is free.
+    pub(crate) free: Nrlc,
+}
+
+/// The standing of a worker, at one block.
+pub(crate) async fn standing(hub: &Hub, worker: Address) -> Result<Standing, Error> {
+    let hub = hub.at(hub.client.recent_header().await?.head);
+    let (score, account) = try_join(hub.score(worker), hub.account(worker)).await?;
+    Ok(Standing { score, free: account.stake })
+}
+
+/// Who deposited, and the block from which others are to be looked for.
+pub(crate) struct Deposits {
+    pub(crate) by: Vec<Address>,
+    pub(crate) next: u64,
+}
+
+/// Deposits since a block; only recent ones, where many blocks have passed since then.
+pub(crate) async fn deposits(hub: &Hub, from: Option<u64>) -> Result<Deposits, Error> {
+    let newest = hub.client.recent_header().await?.head.number;
+    let from = from.unwrap_or(newest).max(newest.saturating_sub(DEPOSITS));
+    let made = Filter::new().address(hub.address).event_signature(IHub::Transfer::SIGNATURE_HASH).topic1(B256::ZERO);
+    let logs = hub.client.logs(&made.from_block(from).to_block(newest)).await?;
+    let by = logs.iter().filter_map(|log| log.topics().get(2).map(|to| Address::from_word(*to)));
+    // The newest may be replaced by another.
+    Ok(Deposits { by: by.collect(), next: newest })
 }
 
 /// The first tasks of new deals, at most so many of each; and, after a reorg that went deeper than is remembered block by

@@ -1,6 +1,7 @@
 //! The scheduler's loop: wakes on events, reads the chain, does what the rules say.
 
 mod deals;
+mod standings;
 mod transactions;
 mod workers;
 
@@ -13,7 +14,7 @@ use crate::{
     http::{self, Metrics, Query},
     link::{Door, Event},
     pool::{Facts, Pool},
-    reads::{self, Bag, Terms},
+    reads::{self, Bag, Standing, Terms},
     store::{self, Remembered, Store},
 };
 use bourse_chain::{
@@ -21,7 +22,7 @@ use bourse_chain::{
     follower::{Cursor, Follower, News},
 };
 use bourse_protocol::{
-    Address, U256,
+    Address,
     deal::ResultLink,
     ids::{DealId, TaskId},
     link::{LOST_SECONDS, ToWorker},
@@ -34,6 +35,7 @@ use bourse_service::{
     http as edge,
     journal::{self, Journal},
 };
+use standings::Standings;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -54,8 +56,10 @@ const EVENTS: usize = 1024;
 const RETRY: u64 = 3;
 /// Tasks that are read at one block.
 const TOGETHER: usize = 16;
-/// Scores that are read at a time.
-const SCORES: usize = 16;
+/// Workers whose standing is read at a time.
+const STANDINGS: usize = 16;
+/// Workers without the stake for what waits whose standing is read again in a periodic pass, besides those who deposit.
+const POOR: usize = 16;
 /// Tasks of earlier lives, the newest, that say how long runs take and how workers do.
 const LESSONS: u32 = 500;
 /// Messages of workers, and results of jobs, that share one commit.
@@ -92,8 +96,10 @@ pub struct Service {
     upheavals: u64,
     /// Deals that may not be part of the chain any more.
     suspects: BTreeSet<DealId>,
-    /// Workers whose score is to be read, and how many are being read.
-    scores: (BTreeSet<Address>, usize),
+    /// Workers whose standing is to be read, or is being read.
+    standings: Standings,
+    /// The block from which deposits are looked for.
+    deposits_from: Option<u64>,
     /// Transactions and checks under way or to be retried: not before the given second.
     waiting: BTreeMap<String, u64>,
     /// Transactions that were mined and failed, and how often: the next try is another transaction.
@@ -122,7 +128,8 @@ enum Done {
     NoFacts(Vec<TaskId>, bourse_chain::Error),
     Sent(TaskId, String, Result<(), SendError>),
     Checked(TaskId, Address, ResultLink, Result<(), check::Error>),
-    Score(Address, Result<U256, bourse_chain::Error>),
+    Standing(Address, Result<Standing, bourse_chain::Error>),
+    Deposits(Result<reads::Deposits, bourse_chain::Error>),
     Answered,
 }
 
@@ -174,7 +181,8 @@ impl Service {
             taken: None,
             upheavals: 0,
             suspects: BTreeSet::new(),
-            scores: (BTreeSet::new(), 0),
+            standings: Standings::default(),
+            deposits_from: None,
             waiting: BTreeMap::new(),
             failed: BTreeMap::new(),
             full: false,
@@ -341,6 +349,7 @@ impl Service {
                 self.pool.crew.forgive(self.pool.here());
             }
             self.agenda.add_all(self.pool.give_up_lost());
+            self.standings.try_again();
             self.pool.crew.wake(now);
             let due: Vec<_> = self.waiting.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
             for id in due {
@@ -372,9 +381,15 @@ impl Service {
             }
             self.agenda.revisit([id]);
         }
+        let poor = self.pool.poor_workers(POOR);
+        if !poor.is_empty() {
+            let (hub, from) = (self.hub.clone(), self.deposits_from);
+            self.jobs.spawn(async move { Done::Deposits(reads::deposits(&hub, from).await) });
+            self.standings.add(poor);
+        }
     }
 
-    /// Starts reading tasks that something happened to or that are due, and scores.
+    /// Starts reading tasks that something happened to or that are due, and the standing of workers.
     fn look(&mut self) {
         let mut batch = Vec::new();
         while let Some(id) = self.agenda.next() {
@@ -392,14 +407,12 @@ impl Service {
         for tasks in batch.chunks(TOGETHER) {
             self.jobs.spawn(read_tasks(self.hub.clone(), tasks.to_vec()));
         }
-        while self.scores.1 < SCORES
-            && !self.scores.0.is_empty()
-            && self.agenda.affords()
-            && let Some(worker) = self.scores.0.pop_first()
+        self.standings.add(self.pool.crew.take_doubted());
+        while self.agenda.affords()
+            && let Some(worker) = self.standings.next()
         {
-            self.scores.1 += 1;
             let hub = self.hub.clone();
-            self.jobs.spawn(async move { Done::Score(worker, hub.score(worker).await) });
+            self.jobs.spawn(async move { Done::Standing(worker, reads::standing(&hub, worker).await) });
         }
     }
 
@@ -436,13 +449,21 @@ impl Service {
             }
             Done::Checked(id, worker, link, result) => self.checked(id, worker, link, result),
             Done::Answered => {}
-            Done::Score(worker, score) => {
-                self.scores.1 -= 1;
-                match score {
-                    Ok(score) => self.pool.crew.set_score(worker, score),
-                    Err(error) => warn!(%worker, %error, "cannot read a score"),
+            Done::Standing(worker, standing) => {
+                self.standings.done(worker, standing.is_ok());
+                match standing {
+                    Ok(standing) => {
+                        self.pool.crew.set_standing(worker, standing.score, standing.free);
+                        self.pool.say_if_poor(worker);
+                    }
+                    Err(error) => warn!(%worker, %error, "cannot read a worker's standing; trying again"),
                 }
             }
+            Done::Deposits(Ok(deposits)) => {
+                self.deposits_from = Some(deposits.next);
+                self.standings.add(deposits.by.into_iter().filter(|worker| self.pool.crew.knows(*worker)));
+            }
+            Done::Deposits(Err(error)) => warn!(%error, "cannot read who deposited; trying again"),
         }
         Ok(())
     }
@@ -520,7 +541,6 @@ impl Service {
                 Step::End(worker, status, cause) => {
                     self.pool.record(id, worker, status, cause, now);
                     self.pool.tell(worker, ToWorker::Complete { task: id });
-                    self.scores.0.insert(worker);
                 }
             }
         }

@@ -12,7 +12,7 @@ use crate::{
     owner::Owner,
     store::{Record, Store},
 };
-use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync};
+use bourse_chain::PrivateKeySigner;
 use bourse_protocol::{
     Address, B256, Bytes,
     ids::TaskId,
@@ -454,7 +454,7 @@ async fn open<D: Dial>(
     }
     let address = identity.key.address();
     let text = link::login_message(identity.chain_id, identity.hub, identity.workerpool, nonce, address);
-    let signature = identity.key.sign_message_sync(text.as_bytes()).expect("a local key signs every message");
+    let signature = identity.key.sign_message(&text);
     let login = Login {
         version,
         address,

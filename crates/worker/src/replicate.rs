@@ -13,7 +13,7 @@ use crate::{
 };
 use bourse_chain::{Head, SendError};
 use bourse_protocol::{
-    Address, Bytes,
+    Address, B256, Bytes,
     abi::IHub,
     deal::{ChainTask, Contribution, ContributionStatus, Deal, ResultLink, TaskStatus},
     ids::{self, TaskId},
@@ -233,10 +233,13 @@ impl Replicate {
         let head = header.head;
         // The next block is not older than the last one, whatever this machine's clock says.
         let (now, block_time) = (self.context.now().max(head.timestamp), head.timestamp);
-        if let Some((block, sight)) = &self.seen
-            && self.context.hub.client.shows_nothing_new(&header, *block, self.task.0)
-        {
-            return Ok(Sight { now, block_time, ..sight.clone() });
+        if let Some((block, sight)) = &self.seen {
+            let nothing_new = |of: B256| self.context.hub.client.shows_nothing_new(&header, *block, of);
+            // Until it has contributed, its deposit matters too, and every change of that names the wallet.
+            let deposit_matters = sight.contribution.status == ContributionStatus::Unset;
+            if nothing_new(self.task.0) && (!deposit_matters || nothing_new(self.context.wallet.into_word())) {
+                return Ok(Sight { now, block_time, ..sight.clone() });
+            }
         }
         let hub = self.context.hub.at(head);
         let mut task = hub.task(self.task).await?;

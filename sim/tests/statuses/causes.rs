@@ -222,10 +222,9 @@ pub(crate) async fn time_that_is_moved() -> Life {
 }
 
 pub(crate) async fn a_deposit_that_was_withdrawn() -> Life {
-    let world = World::open().await;
-    let worker = world.worker(WORKER).await;
+    let (world, worker, task) = at_work(1).await;
     world.market.withdraw(WORKER).await;
-    let task = world.buy(1).await;
+    worker.machine().compute(Work::Done);
     world.until(task, &worker, Status::CantContributeSinceStakeTooLow).await
 }
 

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod causes;
+mod deposits;
 mod machine;
 mod market;
 mod node;

@@ -213,6 +213,12 @@ impl Market {
         self.send(n, self.hub.address, &IHub::withdrawCall { amount }).await;
     }
 
+    /// Puts so much more into the hub for account `n`.
+    pub(crate) async fn deposit_for(&self, n: u32, amount: Nrlc) {
+        let (amounts, targets) = (vec![amount.0], vec![test_key(n).address()]);
+        self.send(0, self.hub.address, &IHub::depositForArrayCall { amounts, targets }).await;
+    }
+
     /// Sets the ether of account `n`, in wei, and mines a block.
     pub(crate) async fn set_ether(&self, n: u32, wei: U256) {
         rpc(&self.chain, "anvil_setBalance", json!([test_key(n).address(), wei])).await;

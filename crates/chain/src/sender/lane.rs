@@ -22,7 +22,6 @@ use crate::{
 use alloy::{
     consensus::{SignableTransaction, TxEip1559, TxEnvelope, TxLegacy},
     eips::eip2718::Encodable2718,
-    network::TxSignerSync,
     primitives::{Address, B256, Bytes, TxKind, U256},
 };
 use bourse_service::{
@@ -832,10 +831,9 @@ impl SenderLoop {
     fn sign(&self, intent: &Intent, nonce: u64, gas_limit: u64, fees: Fees, price: Price) -> Attempt {
         let to = intent.to.map_or(TxKind::Create, TxKind::Call);
         let (value, input) = (intent.value, intent.data.clone());
-        const SIGNS: &str = "a local key signs every transaction";
         let signed = match price {
             Price::Market { .. } => {
-                let mut tx = TxEip1559 {
+                let tx = TxEip1559 {
                     chain_id: self.chain_id,
                     nonce,
                     gas_limit,
@@ -846,13 +844,13 @@ impl SenderLoop {
                     access_list: Default::default(),
                     input,
                 };
-                let signature = self.key.sign_transaction_sync(&mut tx).expect(SIGNS);
+                let signature = self.key.sign_hash(&tx.signature_hash());
                 TxEnvelope::from(tx.into_signed(signature))
             }
             Price::Legacy { .. } => {
                 let chain_id = Some(self.chain_id);
-                let mut tx = TxLegacy { chain_id, nonce, gas_price: fees.max_fee, gas_limit, to, value, input };
-                let signature = self.key.sign_transaction_sync(&mut tx).expect(SIGNS);
+                let tx = TxLegacy { chain_id, nonce, gas_price: fees.max_fee, gas_limit, to, value, input };
+                let signature = self.key.sign_hash(&tx.signature_hash());
                 TxEnvelope::from(tx.into_signed(signature))
             }
         };

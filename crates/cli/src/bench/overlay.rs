@@ -1,4 +1,4 @@
-//! A node for the cycles: the embedded chain, but what it says of tasks, contributions and scores is prepared.
+//! A node for the cycles: the embedded chain, but what it says of tasks, contributions, scores and deposits is prepared.
 //!
 //! Every task that was bought is open at once; when a worker has contributed, its task is completed and paid. So the
 //! scheduler's own work can be measured at a rate that no chain would give it.
@@ -14,7 +14,7 @@ use bourse_chain::alloy::{
 use bourse_devchain::InProcess;
 use bourse_protocol::{
     Address, B256, Bytes, U256,
-    abi::{Contribution, IHub, Task},
+    abi::{Account, Contribution, IHub, Task},
 };
 use serde::Deserialize;
 use std::{
@@ -98,6 +98,10 @@ impl Overlay {
                     weight: U256::from(1),
                 };
                 Some(IHub::viewContributionCall::abi_encode_returns(&contribution))
+            }
+            IHub::viewAccountCall::SELECTOR => {
+                let account = Account { stake: U256::from(u64::MAX), locked: U256::ZERO };
+                Some(IHub::viewAccountCall::abi_encode_returns(&account))
             }
             IHub::viewScoreCall::SELECTOR => Some(IHub::viewScoreCall::abi_encode_returns(&U256::ZERO)),
             _ => None,

@@ -3,6 +3,7 @@
 use super::error::RpcError;
 use super::params::Params;
 use super::render;
+use super::{Text, nothing, text};
 use crate::block::Block;
 use crate::chain::Chain;
 use crate::published::Place;
@@ -27,16 +28,16 @@ pub(crate) enum At {
 }
 
 impl Chain {
-    pub(super) async fn blocks(&self, method: &str, mut params: Params) -> Result<Value, RpcError> {
+    pub(super) async fn blocks(&self, method: &str, mut params: Params) -> Result<Text, RpcError> {
         let shared = &self.0.shared;
         Ok(match method {
-            "eth_chainId" => json!(U64::from(shared.chain_id)),
-            "eth_blockNumber" => json!(U64::from(shared.head().number())),
-            "eth_syncing" | "eth_mining" => json!(false),
-            "eth_hashrate" => json!("0x0"),
-            "eth_protocolVersion" => json!("0x44"),
-            "eth_coinbase" => json!(shared.coinbase),
-            "eth_accounts" => json!(self.change(|writer| Ok(writer.impersonated())).await?),
+            "eth_chainId" => text(&U64::from(shared.chain_id)),
+            "eth_blockNumber" => text(&U64::from(shared.head().number())),
+            "eth_syncing" | "eth_mining" => text(&false),
+            "eth_hashrate" => text("0x0"),
+            "eth_protocolVersion" => text("0x44"),
+            "eth_coinbase" => text(&shared.coinbase),
+            "eth_accounts" => text(&self.change(|writer| Ok(writer.impersonated())).await?),
             "eth_getBlockByNumber" => {
                 let tag = params.get::<BlockNumberOrTag>(0, "block")?;
                 let full = params.optional(1, "whole transactions")?.unwrap_or(false);
@@ -54,7 +55,7 @@ impl Chain {
             "eth_getBlockTransactionCountByHash" => self.count(params.get::<B256>(0, "block hash")?.into()).await?,
             "eth_getUncleCountByBlockNumber" => self.uncles(params.get::<BlockNumberOrTag>(0, "block")?.into())?,
             "eth_getUncleCountByBlockHash" => self.uncles(params.get::<B256>(0, "block hash")?.into())?,
-            "eth_getUncleByBlockNumberAndIndex" | "eth_getUncleByBlockHashAndIndex" => Value::Null,
+            "eth_getUncleByBlockNumberAndIndex" | "eth_getUncleByBlockHashAndIndex" => nothing(),
             "eth_getTransactionByHash" => self.transaction(params.get(0, "transaction hash")?)?,
             "eth_getRawTransactionByHash" => self.raw_transaction(params.get(0, "transaction hash")?)?,
             "eth_getTransactionByBlockNumberAndIndex" => {
@@ -111,63 +112,63 @@ impl Chain {
         .await
     }
 
-    async fn show_block(&self, id: BlockId, full: bool) -> Result<Value, RpcError> {
+    async fn show_block(&self, id: BlockId, full: bool) -> Result<Text, RpcError> {
         Ok(match self.find(id)? {
-            Some(At::Block(block)) => render::block(&block, full),
-            Some(At::Pending) => render::block(&self.pending_block().await?, full),
-            None => Value::Null,
+            Some(At::Block(block)) => text(&render::block(&block, full)),
+            Some(At::Pending) => text(&render::block(&self.pending_block().await?, full)),
+            None => nothing(),
         })
     }
 
-    async fn count(&self, id: BlockId) -> Result<Value, RpcError> {
+    async fn count(&self, id: BlockId) -> Result<Text, RpcError> {
         Ok(match self.find(id)? {
-            Some(At::Block(block)) => json!(U64::from(block.transactions.len())),
-            Some(At::Pending) => json!(U64::from(self.pending_block().await?.transactions.len())),
-            None => Value::Null,
+            Some(At::Block(block)) => text(&U64::from(block.transactions.len())),
+            Some(At::Pending) => text(&U64::from(self.pending_block().await?.transactions.len())),
+            None => nothing(),
         })
     }
 
-    fn uncles(&self, id: BlockId) -> Result<Value, RpcError> {
-        Ok(self.find(id)?.map_or(Value::Null, |_| json!("0x0")))
+    fn uncles(&self, id: BlockId) -> Result<Text, RpcError> {
+        Ok(self.find(id)?.map_or_else(nothing, |_| text("0x0")))
     }
 
-    fn block_receipts(&self, id: BlockId) -> Result<Value, RpcError> {
+    fn block_receipts(&self, id: BlockId) -> Result<Text, RpcError> {
         Ok(match self.find(id)? {
             Some(At::Block(block)) => {
                 let entries = 0..block.transactions.len();
-                json!(entries.filter_map(|index| render::receipt(&block, index)).collect::<Vec<_>>())
+                text(&entries.filter_map(|index| render::receipt(&block, index)).collect::<Vec<_>>())
             }
-            Some(At::Pending) | None => Value::Null,
+            Some(At::Pending) | None => nothing(),
         })
     }
 
-    fn transaction(&self, hash: B256) -> Result<Value, StoreError> {
+    fn transaction(&self, hash: B256) -> Result<Text, StoreError> {
         Ok(match self.0.shared.transaction(&hash)? {
-            Some(Place::Mined(block, index)) => json!(render::mined(&block, index)),
-            Some(Place::Waiting(transaction)) => json!(render::waiting(&transaction, self.base_fee())),
-            None => Value::Null,
+            Some(Place::Mined(block, index)) => text(&render::mined(&block, index)),
+            Some(Place::Waiting(transaction)) => text(&render::waiting(&transaction, self.base_fee())),
+            None => nothing(),
         })
     }
 
-    fn raw_transaction(&self, hash: B256) -> Result<Value, StoreError> {
+    fn raw_transaction(&self, hash: B256) -> Result<Text, StoreError> {
         let bytes = match self.0.shared.transaction(&hash)? {
             Some(Place::Mined(block, index)) => block.entry(index).map(|(entry, _)| entry.envelope.encoded_2718()),
             Some(Place::Waiting(transaction)) => Some(transaction.envelope.encoded_2718()),
             None => None,
         };
-        Ok(json!(bytes.map(Bytes::from)))
+        Ok(text(&bytes.map(Bytes::from)))
     }
 
-    fn transaction_in(&self, id: BlockId, index: u64) -> Result<Value, RpcError> {
-        let Some(At::Block(block)) = self.find(id)? else { return Ok(Value::Null) };
+    fn transaction_in(&self, id: BlockId, index: u64) -> Result<Text, RpcError> {
+        let Some(At::Block(block)) = self.find(id)? else { return Ok(nothing()) };
         let index = usize::try_from(index).unwrap_or(usize::MAX);
-        Ok(json!(render::mined(&block, index)))
+        Ok(text(&render::mined(&block, index)))
     }
 
-    fn receipt(&self, hash: B256) -> Result<Value, StoreError> {
+    fn receipt(&self, hash: B256) -> Result<Text, StoreError> {
         Ok(match self.0.shared.transaction(&hash)? {
-            Some(Place::Mined(block, index)) => json!(render::receipt(&block, index)),
-            Some(Place::Waiting(_)) | None => Value::Null,
+            Some(Place::Mined(block, index)) => text(&render::receipt(&block, index)),
+            Some(Place::Waiting(_)) | None => nothing(),
         })
     }
 

@@ -3,6 +3,7 @@
 use super::error::RpcError;
 use super::params::Params;
 use super::state::Scene;
+use super::{Text, text};
 use crate::chain::Chain;
 use crate::evm::{self, Mode, Overlay, TRANSACTION_GAS_CAP};
 use crate::needed::Needed;
@@ -16,7 +17,6 @@ use revm::bytecode::eip7702::EIP7702_MAGIC_BYTES;
 use revm::context::result::{ExecResultAndState, ExecutionResult, HaltReason};
 use revm::context::{BlockEnv, TxEnv};
 use revm::context_interface::either::Either;
-use serde_json::{Value, json};
 
 /// How often an access list is refined before the last one counts.
 const ACCESS_LIST_ROUNDS: usize = 8;
@@ -33,14 +33,14 @@ struct Question {
 }
 
 impl Chain {
-    pub(super) async fn call(&self, method: &str, mut params: Params) -> Result<Value, RpcError> {
+    pub(super) async fn call(&self, method: &str, mut params: Params) -> Result<Text, RpcError> {
         let request: TransactionRequest = params.get(0, "transaction")?;
         // An estimate is for the block that comes, where time has gone on and waiting transactions are done.
         let default = if method == "eth_estimateGas" { BlockNumberOrTag::Pending } else { BlockNumberOrTag::Latest };
         let id = params.block_or(1, default)?;
         let overrides: Option<StateOverride> = params.optional(2, "state overrides")?;
         let block_overrides: Option<BlockOverrides> = params.optional(3, "block overrides")?;
-        let run: fn(Question) -> Result<Value, RpcError> = match method {
+        let run: fn(Question) -> Result<Text, RpcError> = match method {
             "eth_call" => call,
             "eth_estimateGas" => estimate,
             _ => access_list,
@@ -54,8 +54,8 @@ impl Chain {
         id: BlockId,
         overrides: Option<StateOverride>,
         block_overrides: Option<BlockOverrides>,
-        run: fn(Question) -> Result<Value, RpcError>,
-    ) -> Result<Value, RpcError> {
+        run: fn(Question) -> Result<Text, RpcError>,
+    ) -> Result<Text, RpcError> {
         let permit = self.0.calls.clone().acquire_owned().await.map_err(RpcError::internal)?;
         let mut scene = self.scene(id).await?;
         if let Some(overrides) = overrides {
@@ -83,7 +83,7 @@ impl Chain {
     /// The gas that a transaction needs in the next block.
     pub(super) async fn estimate_gas(&self, request: TransactionRequest) -> Result<u64, RpcError> {
         let estimate = self.ask(request, BlockId::pending(), None, None, estimate).await?;
-        let estimate: alloy_primitives::U64 = serde_json::from_value(estimate).map_err(RpcError::internal)?;
+        let estimate: alloy_primitives::U64 = serde_json::from_str(estimate.get()).map_err(RpcError::internal)?;
         Ok(estimate.to())
     }
 }
@@ -157,27 +157,27 @@ fn transaction(scene: &Scene, chain_id: u64, request: TransactionRequest) -> Res
     Ok(transaction)
 }
 
-fn call(mut question: Question) -> Result<Value, RpcError> {
+fn call(mut question: Question) -> Result<Text, RpcError> {
     let mut gas = question.transaction.gas_limit;
     if !question.gas_given {
         gas = question.affordable(gas)?;
     }
     match question.run(gas)?.result {
-        ExecutionResult::Success { output, .. } => Ok(json!(output.into_data())),
+        ExecutionResult::Success { output, .. } => Ok(text(&output.into_data())),
         ExecutionResult::Revert { output, .. } => Err(RpcError::revert(&output)),
         ExecutionResult::Halt { reason, .. } => Err(RpcError::halt(&reason)),
     }
 }
 
 /// The least gas with which the transaction succeeds; where a contract looks at the gas that it has left, perhaps more.
-fn estimate(mut question: Question) -> Result<Value, RpcError> {
+fn estimate(mut question: Question) -> Result<Text, RpcError> {
     let most = question.affordable(question.transaction.gas_limit.min(TRANSACTION_GAS_CAP))?;
     let least = evm::intrinsic_gas(&question.transaction);
     if least > most {
         return Err(RpcError::server(format!("gas required exceeds allowance ({most})")));
     }
     if is_plain_transfer(&question) && question.run(least)?.result.is_success() {
-        return Ok(json!(alloy_primitives::U64::from(least)));
+        return Ok(text(&alloy_primitives::U64::from(least)));
     }
     let (result, needed) = question.run_watched(most)?;
     let spent = match result {
@@ -191,10 +191,10 @@ fn estimate(mut question: Question) -> Result<Value, RpcError> {
     if let Some(needed) = needed.map(|needed| needed.max(least)).filter(|needed| *needed < most)
         && succeeds(&mut question, needed)?
     {
-        return Ok(json!(alloy_primitives::U64::from(needed)));
+        return Ok(text(&alloy_primitives::U64::from(needed)));
     }
     let found = search(&mut question, least, spent, most)?;
-    Ok(json!(alloy_primitives::U64::from(found)))
+    Ok(text(&alloy_primitives::U64::from(found)))
 }
 
 fn is_plain_transfer(question: &Question) -> bool {
@@ -232,7 +232,7 @@ fn succeeds(question: &mut Question, gas: u64) -> Result<bool, RpcError> {
 }
 
 /// Everything that the transaction touches, found by running it until the list stays the same.
-fn access_list(mut question: Question) -> Result<Value, RpcError> {
+fn access_list(mut question: Question) -> Result<Text, RpcError> {
     let gas = question.affordable(question.transaction.gas_limit)?;
     let mut done = question.run(gas)?;
     for _ in 0..ACCESS_LIST_ROUNDS {
@@ -252,7 +252,7 @@ fn access_list(mut question: Question) -> Result<Value, RpcError> {
         ExecutionResult::Halt { reason, .. } => Some(RpcError::halt(reason).message),
     };
     let gas_used = U256::from(done.result.tx_gas_used());
-    Ok(json!(AccessListResult { access_list: question.transaction.access_list, gas_used, error }))
+    Ok(text(&AccessListResult { access_list: question.transaction.access_list, gas_used, error }))
 }
 
 fn touched(question: &Question, done: &ExecResultAndState<ExecutionResult>) -> AccessList {

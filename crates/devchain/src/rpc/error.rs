@@ -1,7 +1,9 @@
 //! The error object of a JSON-RPC answer.
 
+use super::text;
 use crate::pool::Refusal;
 use crate::store::StoreError;
+use alloy::rpc::json_rpc::ErrorPayload;
 use alloy_primitives::Bytes;
 use alloy_sol_types::{Panic, Revert, SolError};
 use revm::context::result::{HaltReason, InvalidTransaction};
@@ -76,6 +78,12 @@ impl RpcError {
             error["data"] = data.clone();
         }
         error
+    }
+}
+
+impl From<RpcError> for ErrorPayload {
+    fn from(error: RpcError) -> Self {
+        Self { code: error.code, message: error.message.into(), data: error.data.as_ref().map(text) }
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::error::RpcError;
 use super::params::Params;
+use super::{Text, text};
 use crate::block::Block;
 use crate::builder::next_base_fee;
 use crate::chain::Chain;
 use alloy::eips::BlockNumberOrTag;
 use alloy::rpc::types::FeeHistory;
 use alloy_primitives::U128;
-use serde_json::{Value, json};
 
 /// Wei per gas that a wallet is advised to tip.
 const SUGGESTED_TIP: u64 = 1_000_000_000;
@@ -18,18 +18,18 @@ const MAX_BLOCKS: u64 = 1024;
 const MAX_PERCENTILES: usize = 100;
 
 impl Chain {
-    pub(super) async fn fees(&self, method: &str, mut params: Params) -> Result<Value, RpcError> {
+    pub(super) async fn fees(&self, method: &str, mut params: Params) -> Result<Text, RpcError> {
         Ok(match method {
-            "eth_maxPriorityFeePerGas" => json!(U128::from(SUGGESTED_TIP)),
-            "eth_gasPrice" => json!(U128::from(self.base_fee().saturating_add(SUGGESTED_TIP))),
-            "eth_blobBaseFee" => json!("0x1"),
+            "eth_maxPriorityFeePerGas" => text(&U128::from(SUGGESTED_TIP)),
+            "eth_gasPrice" => text(&U128::from(self.base_fee().saturating_add(SUGGESTED_TIP))),
+            "eth_blobBaseFee" => text("0x1"),
             _ => {
                 let count = params.number(0, "block count")?.min(MAX_BLOCKS);
                 let newest = params.get::<BlockNumberOrTag>(1, "newest block")?;
                 let percentiles = params.optional::<Vec<f64>>(2, "percentiles")?.unwrap_or_default();
                 check_percentiles(&percentiles)?;
                 let chain = self.clone();
-                json!(self.blocking(move || chain.fee_history(count, newest, &percentiles)).await??)
+                text(&self.blocking(move || chain.fee_history(count, newest, &percentiles)).await??)
             }
         })
     }

@@ -2,12 +2,12 @@
 
 use super::error::RpcError;
 use super::params::Params;
+use super::{Text, text};
 use crate::chain::Chain;
 use crate::filters::{Topic, matching_logs};
 use alloy::eips::BlockNumberOrTag;
 use alloy::rpc::types::{Filter, FilterBlockOption, Log};
 use alloy_primitives::U64;
-use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Most logs in one answer.
@@ -18,22 +18,22 @@ const MAX_CRITERIA: usize = 1000;
 const PAGE: u32 = 1024;
 
 impl Chain {
-    pub(super) async fn logs(&self, method: &str, mut params: Params) -> Result<Value, RpcError> {
+    pub(super) async fn logs(&self, method: &str, mut params: Params) -> Result<Text, RpcError> {
         let filters = &self.0.shared.filters;
         Ok(match method {
-            "eth_getLogs" => json!(self.search(criteria(&mut params, 0)?).await?),
+            "eth_getLogs" => text(&self.search(criteria(&mut params, 0)?).await?),
             "eth_newFilter" => {
                 let filter = criteria(&mut params, 0)?;
-                json!(U64::from(filters.install(Topic::Logs(Box::new(filter)))?))
+                text(&U64::from(filters.install(Topic::Logs(Box::new(filter)))?))
             }
-            "eth_newBlockFilter" => json!(U64::from(filters.install(Topic::Blocks)?)),
-            "eth_newPendingTransactionFilter" => json!(U64::from(filters.install(Topic::Pending)?)),
+            "eth_newBlockFilter" => text(&U64::from(filters.install(Topic::Blocks)?)),
+            "eth_newPendingTransactionFilter" => text(&U64::from(filters.install(Topic::Pending)?)),
             "eth_getFilterChanges" => filters.changes(params.number(0, "filter")?)?,
             "eth_getFilterLogs" => {
                 let filter = filters.logs(params.number(0, "filter")?)?;
-                json!(self.search(*filter).await?)
+                text(&self.search(*filter).await?)
             }
-            "eth_uninstallFilter" => json!(filters.uninstall(params.number(0, "filter")?)),
+            "eth_uninstallFilter" => text(&filters.uninstall(params.number(0, "filter")?)),
             _ => return Err(RpcError::method(method)),
         })
     }

@@ -16,15 +16,33 @@ mod send;
 mod state;
 
 use crate::chain::Chain;
+use alloy::rpc::json_rpc::ErrorPayload;
 use alloy_primitives::{Bytes, keccak256};
 use error::RpcError;
 use params::Params;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{
+    Map, Value,
+    value::{RawValue, to_raw_value},
+};
 
 /// Most requests in one batch.
 const MAX_BATCH: usize = 1000;
 /// Most bytes of answers to one batch before the rest of it is refused.
 const MAX_BATCH_ANSWER: usize = 25 << 20;
+
+/// JSON, written once: a result goes from what it is made of straight into its text.
+pub(crate) type Text = Box<RawValue>;
+
+/// Anything as JSON.
+pub(crate) fn text(value: &(impl Serialize + ?Sized)) -> Text {
+    to_raw_value(value).expect("everything that is answered has a text")
+}
+
+/// `null`.
+pub(crate) fn nothing() -> Text {
+    RawValue::NULL.to_owned()
+}
 
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,25 +56,36 @@ pub(crate) enum Access {
 impl Chain {
     /// Answers a JSON-RPC request or batch, test methods included.
     pub async fn handle(&self, request: Value) -> Value {
-        self.answer(request, Access::TestMethods).await
+        let answer = self.answer(request, Access::TestMethods).await;
+        serde_json::from_str(answer.get()).expect("answers are JSON")
+    }
+
+    /// Runs one method, test methods included.
+    pub async fn run(&self, method: &str, params: Value) -> Result<Box<RawValue>, ErrorPayload> {
+        let params = Params::new(Some(params));
+        let ran = match params {
+            Ok(params) => self.dispatch(method, params, Access::TestMethods).await,
+            Err(error) => Err(error),
+        };
+        ran.map_err(ErrorPayload::from)
     }
 
     /// Answers the bytes of a request or batch.
-    pub(crate) async fn answer_bytes(&self, request: &[u8], access: Access) -> Value {
+    pub(crate) async fn answer_bytes(&self, request: &[u8], access: Access) -> Text {
         match serde_json::from_slice(request) {
             Ok(request) => self.answer(request, access).await,
             Err(error) => refusal(Value::Null, &RpcError::parse(error)),
         }
     }
 
-    pub(crate) async fn answer(&self, request: Value, access: Access) -> Value {
+    pub(crate) async fn answer(&self, request: Value, access: Access) -> Text {
         match request {
             Value::Array(requests) => self.answer_batch(requests, access).await,
             request => self.answer_one(request, access).await,
         }
     }
 
-    async fn answer_batch(&self, requests: Vec<Value>, access: Access) -> Value {
+    async fn answer_batch(&self, requests: Vec<Value>, access: Access) -> Text {
         if requests.is_empty() {
             return refusal(Value::Null, &RpcError::request("empty batch"));
         }
@@ -73,17 +102,17 @@ impl Chain {
             } else {
                 self.answer_one(request, access).await
             };
-            size += estimate_size(&answer);
+            size += answer.get().len();
             answers.push(answer);
         }
-        Value::Array(answers)
+        text(&answers)
     }
 
-    async fn answer_one(&self, request: Value, access: Access) -> Value {
+    async fn answer_one(&self, request: Value, access: Access) -> Text {
         let id = id_of(&request);
         match Call::read(request) {
             Ok(Call { method, params }) => match self.dispatch(&method, params, access).await {
-                Ok(result) => success(id, result),
+                Ok(result) => success(&id, &result),
                 Err(error) => refusal(id, &error),
             },
             Err(error) => refusal(id, &error),
@@ -91,10 +120,10 @@ impl Chain {
     }
 
     /// Runs one method.
-    pub(crate) async fn dispatch(&self, method: &str, params: Params, access: Access) -> Result<Value, RpcError> {
+    async fn dispatch(&self, method: &str, params: Params, access: Access) -> Result<Text, RpcError> {
         if control::is_test_method(method) {
             return match access {
-                Access::TestMethods => self.control(method, params).await,
+                Access::TestMethods => self.control(method, params).await.map(|done| text(&done)),
                 Access::Public => Err(RpcError::new(
                     -32601,
                     format!("the method {method} is a test method: start the server with test methods to use it"),
@@ -120,20 +149,20 @@ impl Chain {
             "eth_subscribe" | "eth_unsubscribe" => {
                 Err(RpcError::new(-32601, "subscriptions need a WebSocket, and a request of their own"))
             }
-            _ if method.starts_with("txpool_") => self.pool(method),
+            _ if method.starts_with("txpool_") => self.pool(method).map(|pool| text(&pool)),
             _ if method.starts_with("eth_") => self.blocks(method, params).await,
             _ => self.about(method, params),
         }
     }
 
     /// Methods about the node itself.
-    fn about(&self, method: &str, mut params: Params) -> Result<Value, RpcError> {
+    fn about(&self, method: &str, mut params: Params) -> Result<Text, RpcError> {
         Ok(match method {
-            "web3_clientVersion" => json!(concat!("devchain/v", env!("CARGO_PKG_VERSION"))),
-            "web3_sha3" => json!(keccak256(params.get::<Bytes>(0, "data")?)),
-            "net_version" => json!(self.0.shared.chain_id.to_string()),
-            "net_listening" => json!(true),
-            "net_peerCount" => json!("0x0"),
+            "web3_clientVersion" => text(concat!("devchain/v", env!("CARGO_PKG_VERSION"))),
+            "web3_sha3" => text(&keccak256(params.get::<Bytes>(0, "data")?)),
+            "net_version" => text(&self.0.shared.chain_id.to_string()),
+            "net_listening" => text(&true),
+            "net_peerCount" => text("0x0"),
             _ => return Err(RpcError::method(method)),
         })
     }
@@ -176,23 +205,23 @@ fn id_of(request: &Value) -> Value {
     }
 }
 
-/// An answer with a result, which may be large: it is moved, not copied.
-fn success(id: Value, result: Value) -> Value {
-    let members = [("jsonrpc", Value::from("2.0")), ("id", id), ("result", result)];
-    Value::Object(members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect())
+/// An answer as JSON-RPC wants it.
+#[derive(Serialize)]
+struct Answer<'a> {
+    jsonrpc: &'static str,
+    id: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Value>,
+}
+
+/// An answer with a result.
+pub(crate) fn success(id: &Value, result: &RawValue) -> Text {
+    text(&Answer { jsonrpc: "2.0", id, result: Some(result), error: None })
 }
 
 /// An answer that says no.
-pub(crate) fn refusal(id: Value, error: &RpcError) -> Value {
-    json!({ "jsonrpc": "2.0", "id": id, "error": error.to_json() })
-}
-
-/// Roughly how many bytes a value has as text.
-fn estimate_size(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
-        Value::String(text) => text.len() + 3,
-        Value::Array(values) => 2 + values.iter().map(estimate_size).sum::<usize>(),
-        Value::Object(members) => members.iter().map(|(name, value)| name.len() + 4 + estimate_size(value)).sum(),
-    }
+pub(crate) fn refusal(id: Value, error: &RpcError) -> Text {
+    text(&Answer { jsonrpc: "2.0", id: &id, result: None, error: Some(error.to_json()) })
 }

@@ -9,7 +9,7 @@ use alloy_primitives::{B256, U256};
 use serde_json::{Value, json};
 
 /// A block with transaction hashes, or with whole transactions.
-pub(crate) fn block(block: &Block, full: bool) -> Value {
+pub(crate) fn block(block: &Block, full: bool) -> types::Block {
     let transactions = if full {
         let entries = 0..block.transactions.len();
         BlockTransactions::Full(entries.filter_map(|index| mined(block, index)).collect())
@@ -17,7 +17,7 @@ pub(crate) fn block(block: &Block, full: bool) -> Value {
         BlockTransactions::Hashes(block.transactions.iter().map(|transaction| transaction.hash).collect())
     };
     let header = header(&block.header, block.hash, Some(block.size));
-    json!(types::Block { header, uncles: Vec::new(), transactions, withdrawals: Some(Withdrawals::default()) })
+    types::Block { header, uncles: Vec::new(), transactions, withdrawals: Some(Withdrawals::default()) }
 }
 
 fn header(header: &Header, hash: B256, size: Option<usize>) -> types::Header {

@@ -3,6 +3,7 @@
 use super::Access;
 use super::error::RpcError;
 use super::params::Params;
+use super::{Text, text};
 use crate::block::Transaction;
 use crate::chain::Chain;
 use crate::evm::{self, TRANSACTION_GAS_CAP};
@@ -13,14 +14,13 @@ use alloy::eips::eip2718::Decodable2718;
 use alloy::rpc::types::TransactionRequest;
 use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, Signature, TxKind, U256};
 use revm::primitives::eip3860;
-use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Most bytes of one transaction.
 const MAX_SIZE: usize = 128 << 10;
 
 impl Chain {
-    pub(super) async fn send(&self, method: &str, mut params: Params, access: Access) -> Result<Value, RpcError> {
+    pub(super) async fn send(&self, method: &str, mut params: Params, access: Access) -> Result<Text, RpcError> {
         let transaction = if method == "eth_sendRawTransaction" {
             let raw: Bytes = params.get(0, "raw transaction")?;
             let envelope = read(&raw, self.0.shared.chain_id)?;
@@ -34,7 +34,7 @@ impl Chain {
         };
         let hash = transaction.hash;
         self.change(move |writer| writer.submit(Arc::new(transaction))).await?;
-        Ok(json!(hash))
+        Ok(text(&hash))
     }
 
     /// Completes a request of an account that is impersonated.

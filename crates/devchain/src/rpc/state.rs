@@ -3,6 +3,7 @@
 use super::blocks::At;
 use super::error::RpcError;
 use super::params::{self, Params};
+use super::{Text, text};
 use crate::block::Block;
 use crate::chain::Chain;
 use crate::evm::{self, Overlay};
@@ -12,7 +13,6 @@ use alloy::rpc::types::{EIP1186AccountProofResponse, EIP1186StorageProof};
 use alloy::serde::JsonStorageKey;
 use alloy_primitives::{Address, B256, U64};
 use revm::context::BlockEnv;
-use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// How often a read is repeated when the chain was rewound beneath it.
@@ -27,25 +27,25 @@ pub(crate) struct Scene {
 }
 
 impl Chain {
-    pub(super) async fn state(&self, method: &str, mut params: Params) -> Result<Value, RpcError> {
+    pub(super) async fn state(&self, method: &str, mut params: Params) -> Result<Text, RpcError> {
         let address: Address = params.get(0, "address")?;
         match method {
             "eth_getBalance" => {
                 let id = params.block_or(1, BlockNumberOrTag::Latest)?;
-                self.read(id, move |state| json!(state.account(address).unwrap_or_default().balance)).await
+                self.read(id, move |state| text(&state.account(address).unwrap_or_default().balance)).await
             }
             "eth_getCode" => {
                 let id = params.block_or(1, BlockNumberOrTag::Latest)?;
                 self.read(id, move |state| {
                     let account = state.account(address).unwrap_or_default();
-                    json!(state.code(&account.code_hash).original_bytes())
+                    text(&state.code(&account.code_hash).original_bytes())
                 })
                 .await
             }
             "eth_getStorageAt" => {
                 let slot = params.slot(1)?;
                 let id = params.block_or(2, BlockNumberOrTag::Latest)?;
-                self.read(id, move |state| json!(B256::from(state.slot(address, slot)))).await
+                self.read(id, move |state| text(&B256::from(state.slot(address, slot)))).await
             }
             "eth_getTransactionCount" => {
                 let id = params.block_or(1, BlockNumberOrTag::Latest)?;
@@ -55,17 +55,16 @@ impl Chain {
         }
     }
 
-    async fn nonce(&self, address: Address, id: BlockId) -> Result<Value, RpcError> {
+    async fn nonce(&self, address: Address, id: BlockId) -> Result<Text, RpcError> {
         let pending = id == BlockId::Number(BlockNumberOrTag::Pending);
         let id = if pending { BlockId::latest() } else { id };
-        let nonce = self.read(id, move |state| json!(state.account(address).unwrap_or_default().nonce)).await?;
-        let nonce = nonce.as_u64().unwrap_or_default();
+        let nonce = self.read(id, move |state| state.account(address).unwrap_or_default().nonce).await?;
         let nonce = if pending { self.0.shared.read().pool.next_nonce(address, nonce) } else { nonce };
-        Ok(json!(U64::from(nonce)))
+        Ok(text(&U64::from(nonce)))
     }
 
     /// Reads something small from the state at `id`.
-    async fn read(&self, id: BlockId, read: impl Fn(&Overlay) -> Value) -> Result<Value, RpcError> {
+    async fn read<T>(&self, id: BlockId, read: impl Fn(&Overlay) -> T) -> Result<T, RpcError> {
         self.stable(id, |scene| read(&scene.state)).await
     }
 
@@ -113,7 +112,7 @@ impl Chain {
         if quiet { Ok(build()) } else { self.blocking(build).await }
     }
 
-    async fn proof(&self, address: Address, mut params: Params) -> Result<Value, RpcError> {
+    async fn proof(&self, address: Address, mut params: Params) -> Result<Text, RpcError> {
         let keys: Vec<JsonStorageKey> = params.get(1, "storage positions")?;
         if keys.len() > MAX_PROOFS {
             return Err(RpcError::limit(format!("at most {MAX_PROOFS} storage positions at once")));
@@ -147,6 +146,6 @@ impl Chain {
                 storage_proof,
             })
         });
-        Ok(json!(proof.await?))
+        Ok(text(&proof.await?))
     }
 }

@@ -10,7 +10,7 @@ mod socket;
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::rpc::error::RpcError;
-use crate::rpc::{Access, refusal};
+use crate::rpc::{Access, Text, refusal};
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequestParts, Request, State};
@@ -134,7 +134,7 @@ fn routes(desk: Arc<Desk>) -> Router {
 async fn guarded(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     if let Err(reason) = guard::check(headers, &desk.config.allowed_origins) {
-        return (StatusCode::FORBIDDEN, json_body(&refusal(Value::Null, &RpcError::request(reason)))).into_response();
+        return (StatusCode::FORBIDDEN, json_body(refusal(Value::Null, &RpcError::request(reason)))).into_response();
     }
     let origin = headers.get(header::ORIGIN).cloned();
     let mut response = if request.method() == Method::OPTIONS { preflight() } else { next.run(request).await };
@@ -165,14 +165,14 @@ async fn entry(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     }
     let limit = desk.config.max_request;
     match read_body(request, limit).await {
-        Ok(Some(body)) => json_body(&desk.chain.answer_bytes(&body, desk.access()).await).into_response(),
+        Ok(Some(body)) => json_body(desk.chain.answer_bytes(&body, desk.access()).await).into_response(),
         Ok(None) => {
             let error = RpcError::request(format!("the request is too large: it may have at most {limit} bytes"));
-            (StatusCode::PAYLOAD_TOO_LARGE, json_body(&refusal(Value::Null, &error))).into_response()
+            (StatusCode::PAYLOAD_TOO_LARGE, json_body(refusal(Value::Null, &error))).into_response()
         }
         Err(broken) => {
             let error = RpcError::request(format!("the request could not be read: {broken}"));
-            (StatusCode::BAD_REQUEST, json_body(&refusal(Value::Null, &error))).into_response()
+            (StatusCode::BAD_REQUEST, json_body(refusal(Value::Null, &error))).into_response()
         }
     }
 }
@@ -208,10 +208,10 @@ async fn upgrade(desk: Arc<Desk>, request: Request) -> Response {
     }
 }
 
-fn json_body(answer: &Value) -> (HeaderMap, String) {
+fn json_body(answer: Text) -> (HeaderMap, String) {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    (headers, answer.to_string())
+    (headers, Box::<str>::from(answer).into_string())
 }
 
 /// Accepts connections up to a limit and closes those above it at once.

@@ -7,12 +7,12 @@ use crate::filters::{Topic, changed_logs};
 use crate::published::Event;
 use crate::rpc::error::RpcError;
 use crate::rpc::params::Params;
-use crate::rpc::{refusal, render};
+use crate::rpc::{Text, refusal, render, success, text};
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +31,7 @@ static LAST_SUBSCRIPTION: AtomicU64 = AtomicU64::new(0);
 struct Connection {
     desk: Arc<Desk>,
     socket: WebSocket,
-    running: FuturesUnordered<BoxFuture<'static, Value>>,
+    running: FuturesUnordered<BoxFuture<'static, Text>>,
     subscriptions: BTreeMap<String, Arc<Topic>>,
     /// Listening since the first subscription.
     events: Option<broadcast::Receiver<Event>>,
@@ -82,8 +82,8 @@ impl Connection {
         }
     }
 
-    async fn reply(&mut self, answer: &Value) -> Result<(), End> {
-        self.send(Message::Text(answer.to_string().into())).await
+    async fn reply(&mut self, answer: &RawValue) -> Result<(), End> {
+        self.send(Message::Text(answer.get().into())).await
     }
 
     async fn receive(&mut self, message: Message) -> Result<(), End> {
@@ -115,7 +115,7 @@ impl Connection {
         }
     }
 
-    fn subscribe(&mut self, mut params: Params) -> Result<Value, RpcError> {
+    fn subscribe(&mut self, mut params: Params) -> Result<Text, RpcError> {
         if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
             return Err(RpcError::limit(format!("at most {MAX_SUBSCRIPTIONS} subscriptions on one connection")));
         }
@@ -123,16 +123,16 @@ impl Connection {
         self.events.get_or_insert_with(|| self.desk.chain.0.shared.events.subscribe());
         let id = format!("{:#034x}", LAST_SUBSCRIPTION.fetch_add(1, Ordering::Relaxed) + 1);
         self.subscriptions.insert(id.clone(), topic);
-        Ok(json!(id))
+        Ok(text(&id))
     }
 
-    fn unsubscribe(&mut self, mut params: Params) -> Result<Value, RpcError> {
+    fn unsubscribe(&mut self, mut params: Params) -> Result<Text, RpcError> {
         let id: String = params.get(0, "subscription")?;
         let known = self.subscriptions.remove(&id).is_some();
         if self.subscriptions.is_empty() {
             self.events = None;
         }
-        Ok(json!(known))
+        Ok(text(&known))
     }
 
     async fn notify(&mut self, event: Result<Event, RecvError>) -> Result<(), End> {
@@ -147,7 +147,7 @@ impl Connection {
         for (id, topic) in &self.subscriptions {
             let message = |result| {
                 let params = json!({ "subscription": id, "result": result });
-                json!({ "jsonrpc": "2.0", "method": "eth_subscription", "params": params })
+                text(&json!({ "jsonrpc": "2.0", "method": "eth_subscription", "params": params }))
             };
             messages.extend(news(topic, &event).into_iter().map(message));
         }
@@ -181,10 +181,10 @@ fn news(topic: &Topic, event: &Event) -> Vec<Value> {
 }
 
 /// Answers a request about subscriptions.
-fn answer(request: &Value, run: impl FnOnce(Params) -> Result<Value, RpcError>) -> Value {
+fn answer(request: &Value, run: impl FnOnce(Params) -> Result<Text, RpcError>) -> Text {
     let id = request.get("id").cloned().unwrap_or_default();
     match Params::new(request.get("params").cloned()).and_then(run) {
-        Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
+        Ok(result) => success(&id, &result),
         Err(error) => refusal(id, &error),
     }
 }

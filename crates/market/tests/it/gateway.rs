@@ -5,7 +5,7 @@ use axum::{
     body::{Body, to_bytes},
     http::{Method, Request, StatusCode, header},
 };
-use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync};
+use bourse_chain::PrivateKeySigner;
 use bourse_protocol::{B256, api::market::challenge_digest, orders::AppOrder};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -47,7 +47,7 @@ async fn challenge(world: &World, key: &PrivateKeySigner) -> String {
 /// The header that `key` makes of a challenge.
 fn login(key: &PrivateKeySigner, text: &str) -> String {
     let digest: B256 = challenge_digest(31337, text);
-    let signature = bourse_chain::alloy::hex::encode_prefixed(key.sign_hash_sync(&digest).unwrap().as_bytes());
+    let signature = bourse_chain::alloy::hex::encode_prefixed(key.sign_hash(&digest).as_bytes());
     format!("{digest}_{signature}_{}", key.address())
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use bourse_protocol::B256;
 use bourse_protocol::link::{Backoff, Resume, VERSION};
 
 fn who(n: u8) -> Address {
@@ -49,14 +50,14 @@ fn who_waited_longest_is_served_first_and_nobody_beyond_its_slots() {
     let mut crew = Crew::default();
     let _inboxes: Vec<_> = [3, 1, 2].map(|n| join(&mut crew, n)).into();
     assert_eq!(crew.candidate(&need(), |_| false), Some(who(3)));
-    crew.load(who(3), true);
+    crew.load(who(3), Nrlc::ZERO);
     assert_eq!(crew.candidate(&need(), |w| w == who(1)), Some(who(2)));
-    crew.load(who(1), true);
-    crew.load(who(2), true);
+    crew.load(who(1), Nrlc::ZERO);
+    crew.load(who(2), Nrlc::ZERO);
     assert_eq!(crew.candidate(&need(), |_| false), None);
     assert!(!crew.has_idle());
-    crew.load(who(1), false);
-    crew.load(who(3), false);
+    crew.unload(who(1), Nrlc::ZERO, false);
+    crew.unload(who(3), Nrlc::ZERO, false);
     assert_eq!(crew.candidate(&need(), |_| false), Some(who(1)));
 }
 
@@ -76,7 +77,105 @@ fn a_task_finds_only_machines_that_can_do_it() {
         assert_eq!(crew.candidate(&need, |_| false), None, "{need:?}");
     }
     let tag = B256::with_last_byte(1) | B256::from(U256::from(256));
-    assert_eq!(Need::new("WASM".into(), tag, Floor::default()), Need { tee: true, gpu: true, ..need() });
+    let deal = Deal { tag, worker_stake: Nrlc(U256::from(5)), ..crate::store::tests::deal() };
+    let stake = deal.worker_stake;
+    assert_eq!(Need::new("WASM".into(), &deal, Floor::default()), Need { tee: true, gpu: true, stake, ..need() });
+}
+
+/// A crew of which tasks want these stakes, in nRLC.
+fn staking(stakes: impl IntoIterator<Item = u64>) -> Crew {
+    let mut crew = Crew::default();
+    stakes.into_iter().for_each(|stake| crew.expect_stake(nrlc(stake)));
+    crew
+}
+
+fn nrlc(n: u64) -> Nrlc {
+    Nrlc(U256::from(n))
+}
+
+fn staked(n: u64) -> Need {
+    Need { stake: nrlc(n), ..need() }
+}
+
+#[test]
+fn nobody_is_given_more_than_its_deposit_covers() {
+    let mut crew = staking([0, 1, 13, 12, 2, 5, 7, 8]);
+    let mut several = applicant(1, None);
+    several.capabilities.slots = 9;
+    let (.., mut inbox) = entered(crew.join(who(1), several, welcome(), 100));
+    let gets = |crew: &Crew, n| crew.candidate(&staked(n), |_| false).is_some();
+    assert!(gets(&crew, 0) && !gets(&crew, 1), "nothing is known of its deposit yet");
+    crew.say_no_work(who(1), &[&staked(1)]);
+    assert!(inbox.try_recv().is_err(), "nor is anything said of it");
+
+    crew.set_standing(who(1), U256::ZERO, nrlc(12));
+    assert!(gets(&crew, 12) && !gets(&crew, 13));
+    assert_eq!((crew.idle_count(nrlc(12)), crew.idle_count(nrlc(13))), (1, 0));
+    crew.load(who(1), nrlc(5));
+    assert!(gets(&crew, 7) && !gets(&crew, 8), "a task has a part pledged");
+    crew.unload(who(1), nrlc(5), true);
+    assert!(gets(&crew, 7) && !gets(&crew, 8), "what it contributed to has its stake locked");
+
+    assert_eq!((crew.poor(nrlc(7), 9), crew.poor(nrlc(8), 9)), (vec![], vec![who(1)]));
+    crew.say_no_work(who(1), &[&staked(8)]);
+    let Ok(ToWorker::NoWork { reason }) = inbox.try_recv() else { panic!("it is told why") };
+    assert!(
+        reason.contains("0.000000008 RLC at stake") && reason.contains("0.000000007 RLC of its deposit"),
+        "{reason}"
+    );
+    crew.set_standing(who(1), U256::ZERO, nrlc(8));
+    assert!(gets(&crew, 8), "it has deposited more");
+}
+
+#[test]
+fn who_gives_up_gets_nothing_that_needs_a_stake_until_its_deposit_is_read_again() {
+    let mut crew = staking([5]);
+    let _inbox = join(&mut crew, 1);
+    crew.set_standing(who(1), U256::ZERO, nrlc(100));
+    crew.load(who(1), nrlc(5));
+    crew.unload(who(1), nrlc(5), false);
+    assert_eq!(crew.candidate(&staked(5), |_| false), None);
+    assert_eq!((crew.take_doubted(), crew.take_doubted()), ([who(1)].into(), BTreeSet::new()));
+    crew.set_standing(who(1), U256::ZERO, nrlc(5));
+    assert_eq!(crew.candidate(&staked(5), |_| false), Some(who(1)));
+}
+
+#[test]
+fn a_stake_that_is_new_puts_everybody_where_they_belong() {
+    let mut crew = staking([10]);
+    let _inboxes: Vec<_> = (1..=3).map(|n| join(&mut crew, n)).collect();
+    for n in 1..=3 {
+        crew.set_standing(who(n), U256::ZERO, nrlc(10 * u64::from(n)));
+    }
+    crew.expect_stake(nrlc(25));
+    crew.expect_stake(nrlc(5));
+    for (stake, able) in [(5, 3), (10, 3), (25, 1)] {
+        assert_eq!(crew.idle_count(nrlc(stake)), able, "{stake}");
+    }
+    assert_eq!(crew.candidate(&staked(25), |_| false), Some(who(3)));
+    crew.load(who(3), nrlc(25));
+    assert_eq!(crew.idle_count(nrlc(5)), 2, "and they are found again when they change");
+}
+
+#[test]
+fn those_are_asked_for_their_deposits_first_who_were_asked_longest_ago() {
+    let mut crew = staking([3]);
+    let _inboxes: Vec<_> = (1..=4).map(|n| join(&mut crew, n)).collect();
+    for n in [3, 1, 2] {
+        crew.set_standing(who(n), U256::ZERO, nrlc(u64::from(n)));
+    }
+    assert_eq!(crew.poor(nrlc(3), 9), [who(4), who(1), who(2)]);
+    assert_eq!(crew.poor(nrlc(3), 1), [who(4)]);
+}
+
+#[test]
+fn one_that_worked_here_before_is_believed_until_its_deposit_is_read() {
+    let mut crew = staking([1_000]);
+    crew.remember(who(1), 100);
+    let _inbox = join(&mut crew, 1);
+    assert_eq!(crew.candidate(&staked(1_000), |_| false), Some(who(1)));
+    crew.set_standing(who(1), U256::ZERO, Nrlc::ZERO);
+    assert_eq!(crew.candidate(&staked(1_000), |_| false), None);
 }
 
 #[test]
@@ -84,12 +183,12 @@ fn one_that_failed_comes_after_the_others_until_it_does_well_again() {
     let mut crew = Crew::default();
     let _inboxes = [join(&mut crew, 1), join(&mut crew, 2)];
     crew.blame(who(1), 100);
-    crew.load(who(2), true);
+    crew.load(who(2), Nrlc::ZERO);
     assert_eq!(crew.candidate(&need(), |_| false), None, "it rests");
     assert!(!crew.wake(100 + REST - 1));
     assert!(crew.wake(100 + REST));
     assert_eq!(crew.candidate(&need(), |_| false), Some(who(1)));
-    crew.load(who(2), false);
+    crew.unload(who(2), Nrlc::ZERO, false);
     assert_eq!(crew.candidate(&need(), |_| false), Some(who(2)), "though it has waited less long");
     crew.praise(who(1));
     assert_eq!(crew.candidate(&need(), |_| false), Some(who(1)));
@@ -181,7 +280,7 @@ fn the_idle_hear_why_there_is_nothing_for_them() {
 fn after_a_restart_workers_have_as_long_to_come_back_as_after_a_silence() {
     let mut crew = Crew::default();
     crew.remember(who(1), 100);
-    crew.load(who(1), true);
+    crew.load(who(1), Nrlc::ZERO);
     assert!(crew.lost(100 + LOST_SECONDS - 1, |_| true).is_empty(), "nobody could have been heard before the start");
     assert_eq!(crew.lost(100 + LOST_SECONDS, |_| true), [(who(1), 100)]);
 }
@@ -194,12 +293,12 @@ fn who_says_it_has_endless_slots_gets_its_turn_and_no_more() {
     let _entered = [entered(crew.join(who(1), boaster, welcome(), 100))];
     let _inbox = join(&mut crew, 2);
     assert_eq!(crew.candidate(&need(), |_| false), Some(who(1)));
-    crew.load(who(1), true);
+    crew.load(who(1), Nrlc::ZERO);
     assert_eq!(crew.candidate(&need(), |_| false), Some(who(2)), "the other has waited longer now");
-    crew.load(who(2), true);
+    crew.load(who(2), Nrlc::ZERO);
     let more = (0..1_000).take_while(|_| {
         let next = crew.candidate(&need(), |_| false);
-        next.inspect(|worker| crew.load(*worker, true)).is_some()
+        next.inspect(|worker| crew.load(*worker, Nrlc::ZERO)).is_some()
     });
     assert_eq!(more.count() as u32, MAX_SLOTS - 1);
 }
@@ -208,7 +307,7 @@ fn who_says_it_has_endless_slots_gets_its_turn_and_no_more() {
 fn nobody_was_silent_while_the_scheduler_itself_stood_still() {
     let mut crew = Crew::default();
     let _inbox = join(&mut crew, 1);
-    crew.load(who(1), true);
+    crew.load(who(1), Nrlc::ZERO);
     crew.forgive(100 + 10 * LOST_SECONDS);
     assert!(crew.lost(100 + 10 * LOST_SECONDS, |_| true).is_empty());
     assert_eq!(crew.lost(100 + 11 * LOST_SECONDS, |_| true).len(), 1);

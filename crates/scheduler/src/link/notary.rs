@@ -1,6 +1,6 @@
 //! Signs challenges for the pool's owner: all that wait while it signs share the next signature.
 
-use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync};
+use bourse_chain::PrivateKeySigner;
 use bourse_protocol::{B256, Bytes, link};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -60,7 +60,7 @@ async fn work(key: PrivateKeySigner, mut requests: mpsc::Receiver<Request>) {
         let challenges: Vec<B256> = waiting.iter().map(|request| request.challenge).collect();
         let (root, proofs) = link::challenge_tree(&challenges);
         let text = link::challenge_message(root);
-        let signature = key.sign_message_sync(text.as_bytes()).expect("a local key signs every message");
+        let signature = key.sign_message(&text);
         let signature = Bytes::from(signature.as_bytes());
         for (request, proof) in waiting.drain(..).zip(proofs) {
             // Who asked may have gone.

@@ -93,7 +93,7 @@ impl Service {
                 false => self.assign(task, worker),
             }
         }
-        self.scores.0.insert(worker);
+        self.standings.add([worker]);
         self.agenda.revisit(self.pool.part_of(worker));
         self.hand_out();
         self.pool.say_no_work(worker);

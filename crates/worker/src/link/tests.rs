@@ -60,7 +60,7 @@ fn challenge_of(oldest_version: u32, version: u32, knock: Knock) -> Greeting {
     let beside = B256::repeat_byte(8);
     let (root, mut proofs) = link::challenge_tree(&[link::challenge(1, HUB, POOL, nonce, knock), beside]);
     let text = link::challenge_message(root);
-    let signature = test_key(OWNER).sign_message_sync(text.as_bytes()).unwrap().as_bytes().into();
+    let signature = test_key(OWNER).sign_message(&text).as_bytes().into();
     let (workerpool, hub, chain_id, proof) = (POOL, HUB, 1, proofs.swap_remove(0));
     Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id, signature, proof }
 }

@@ -10,7 +10,7 @@ use axum::{
     response::Response,
     routing::get,
 };
-use bourse_chain::{PrivateKeySigner, alloy::signers::SignerSync, keys::test_key};
+use bourse_chain::{PrivateKeySigner, keys::test_key};
 use bourse_protocol::{
     Address, B256,
     ids::TaskId,
@@ -195,7 +195,7 @@ async fn upgrade(State(door): State<Door>, Query(knock): Query<Knock>, upgrade: 
 async fn serve(mut socket: WebSocket, knock: Knock, door: &Door) -> Option<()> {
     let (nonce, (chain_id, hub, workerpool)) = (B256::repeat_byte(9), door.place);
     let text = link::challenge_message(link::challenge(chain_id, hub, workerpool, nonce, knock));
-    let signature = door.key.sign_message_sync(text.as_bytes()).unwrap().as_bytes().into();
+    let signature = door.key.sign_message(&text).as_bytes().into();
     let (oldest_version, version) = (link::OLDEST_VERSION, link::VERSION);
     let proof = vec![];
     let challenge = Greeting::Challenge { oldest_version, version, nonce, workerpool, hub, chain_id, signature, proof };
