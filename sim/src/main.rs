@@ -46,7 +46,7 @@ struct Options {
     #[arg(long)]
     seed: Option<u64>,
     /// Tasks that are bought in each run.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 100)]
     tasks: u64,
     /// Threads; the number of processors if not given.
     #[arg(long)]
