@@ -141,7 +141,7 @@ fn run_all(
                 plant(defect);
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     let Some(plan) = queue.lock().expect("no thread panics while holding it").next() else { return };
-                    let verdict = world::run(plan);
+                    let verdict = judged(plan);
                     if enough(&verdict) {
                         stop.store(true, std::sync::atomic::Ordering::Relaxed);
                     }
@@ -153,6 +153,17 @@ fn run_all(
     let mut verdicts = verdicts.into_inner().expect("no thread panicked");
     verdicts.sort_by_key(|v| v.seed);
     verdicts
+}
+
+/// Runs a world. One that ends in a panic is one that went wrong, and the others go on.
+fn judged(plan: Plan) -> Verdict {
+    let seed = plan.seed;
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world::run(plan)));
+    ran.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let violations = vec![format!("a panic: {}", text.unwrap_or("of unknown kind"))];
+        Verdict { seed, violations, ..Verdict::default() }
+    })
 }
 
 #[expect(clippy::print_stdout, reason = "this is the command line")]

@@ -147,9 +147,14 @@ impl Market {
         } else if chance.hits(upset) {
             tally.count(Fault::Withdrawal);
             let account = self.hub.account(key(n).address()).await.expect("the hub answers");
-            self.must(n, self.hub.address, &IHub::withdrawCall { amount: account.stake.0 }).await;
-            assert!(self.matched(orders).await.is_err(), "nobody can buy without money");
             let amount = account.stake.0;
+            let id = format!("sim:{}", self.next());
+            let withdrawn = self.senders[n as usize].send(&id, self.hub.address, &IHub::withdrawCall { amount }).await;
+            if withdrawn.is_err() {
+                // A reorg has locked some of it again.
+                return vec![];
+            }
+            assert!(self.matched(orders).await.is_err(), "nobody can buy without money");
             self.must(0, self.hub.address, &IHub::depositForCall { amount, target: key(n).address() }).await;
             return vec![];
         }

@@ -103,8 +103,10 @@ pub(crate) struct Crew {
     idle: BTreeMap<Class, BTreeSet<(Rank, Address)>>,
     /// The stakes that tasks here have put down, in order. They follow from the pool's own prices, so there are few.
     stakes: Vec<Nrlc>,
-    /// Those whose standing is to be read again.
-    doubted: BTreeSet<Address>,
+    /// How many of the idle can put down so many of the stakes.
+    reaches: BTreeMap<usize, usize>,
+    /// Those whose standing is to be read again, after this block.
+    doubted: BTreeMap<Address, u64>,
     /// Those that rest, by when they are fit again.
     resting: BTreeSet<(u64, Address)>,
     /// Counts up whenever a worker becomes idle.
@@ -411,10 +413,11 @@ impl Crew {
     pub(crate) fn expect_stake(&mut self, stake: Nrlc) {
         let Err(place) = self.stakes.binary_search(&stake) else { return };
         self.stakes.insert(place, stake);
+        self.reaches.clear();
         let idle: Vec<_> = std::mem::take(&mut self.idle).into_values().flatten().collect();
         for (rank, worker) in idle {
-            if let Some(known) = self.workers.get(&worker) {
-                self.idle.entry(known.class(&self.stakes)).or_default().insert((rank, worker));
+            if let Some(class) = self.workers.get(&worker).map(|known| known.class(&self.stakes)) {
+                self.seat(class, rank, worker);
             }
         }
     }
@@ -424,6 +427,26 @@ impl Crew {
         self.workers.get(&worker).is_some_and(|w| w.deposit.left() >= stake)
     }
 
+    /// Whether there is a task here whose stake a worker could not put down.
+    pub(crate) fn is_short(&self, worker: Address) -> bool {
+        self.stakes.last().is_some_and(|dearest| !self.can_stake(worker, *dearest))
+    }
+
+    fn seat(&mut self, class: Class, rank: Rank, worker: Address) {
+        *self.reaches.entry(class.0).or_default() += 1;
+        self.idle.entry(class).or_default().insert((rank, worker));
+    }
+
+    fn unseat(&mut self, class: &Class, rank: Rank, worker: Address) {
+        let Some(idle) = self.idle.get_mut(class) else { return };
+        if idle.remove(&(rank, worker)) {
+            self.reaches.entry(class.0).and_modify(|count| *count = count.saturating_sub(1));
+        }
+        if idle.is_empty() {
+            self.idle.remove(class);
+        }
+    }
+
     /// Whether anybody is idle at all.
     pub(crate) fn has_idle(&self) -> bool {
         !self.idle.is_empty()
@@ -431,7 +454,7 @@ impl Crew {
 
     /// How many workers have a free slot and can put down a stake that is one of a task here.
     pub(crate) fn idle_count(&self, stake: Nrlc) -> usize {
-        self.rich_enough(stake).map(|(_, idle)| idle.len()).sum()
+        self.reaches.range(reach(&self.stakes, stake)..).map(|(_, count)| count).sum()
     }
 
     /// This scheduler itself was away for so long: nobody could be heard, and nobody was silent.
@@ -470,18 +493,20 @@ impl Crew {
                 false => (w.deposit.free, w.deposit.read) = (Nrlc::ZERO, 0),
             }
         });
-        if !voted {
-            self.doubt(worker);
+        // What was read last may have known of the vote already.
+        if !voted || self.is_short(worker) {
+            self.doubt(worker, 0);
         }
     }
 
-    /// The standing of a worker is to be read again.
-    pub(crate) fn doubt(&mut self, worker: Address) {
-        self.doubted.insert(worker);
+    /// The standing of a worker is to be read again, as it is after a block.
+    pub(crate) fn doubt(&mut self, worker: Address, block: u64) {
+        let after = self.doubted.entry(worker).or_default();
+        *after = block.max(*after);
     }
 
-    /// Those whose standing is to be read again, once.
-    pub(crate) fn take_doubted(&mut self) -> BTreeSet<Address> {
+    /// Those whose standing is to be read again, each after a block, once.
+    pub(crate) fn take_doubted(&mut self) -> BTreeMap<Address, u64> {
         std::mem::take(&mut self.doubted)
     }
 
@@ -525,14 +550,13 @@ impl Crew {
         });
     }
 
-    /// Idle ones that cannot put down a stake that is one of a task here, at most so many: those first whose deposits were
-    /// read longest ago.
-    pub(crate) fn poor(&self, stake: Nrlc, most: usize) -> Vec<Address> {
-        let enough = reach(&self.stakes, stake);
-        let poor = self.idle.iter().take_while(|((reach, _), _)| *reach < enough);
+    /// Idle ones that could not put down the dearest stake of the tasks here when their deposits were read, at most so many:
+    /// those first that were read longest ago.
+    pub(crate) fn poor(&self, most: usize) -> Vec<Address> {
+        let poor = self.idle.iter().take_while(|((reach, _), _)| *reach < self.stakes.len());
         let poor = poor.flat_map(|(_, idle)| idle.iter().map(|(_, worker)| *worker));
         let read = |worker: &Address| self.workers.get(worker).map_or(0, |w| w.deposit.read);
-        let mut poor: Vec<_> = poor.map(|worker| (read(&worker), worker)).collect();
+        let mut poor: Vec<_> = poor.map(|worker| (read(&worker), worker)).filter(|(read, _)| *read > 0).collect();
         poor.sort_unstable();
         poor.into_iter().take(most).map(|(_, worker)| worker).collect()
     }
@@ -567,23 +591,19 @@ impl Crew {
     /// Every change of a worker goes through here, so that the indices are always true.
     fn change(&mut self, worker: Address, change: impl FnOnce(&mut Worker)) {
         let Some(known) = self.workers.get_mut(&worker) else { return };
-        if known.takes_work() {
-            let class = known.class(&self.stakes);
-            let empty = self.idle.get_mut(&class).is_some_and(|idle| {
-                idle.remove(&(known.rank(), worker));
-                idle.is_empty()
-            });
-            if empty {
-                self.idle.remove(&class);
-            }
-        }
-        self.resting.remove(&(known.rests_until, worker));
+        let seat = |known: &Worker, stakes: &[Nrlc]| known.takes_work().then(|| (known.class(stakes), known.rank()));
+        let (before, rested) = (seat(known, &self.stakes), known.rests_until);
         change(known);
-        if known.takes_work() {
-            self.idle.entry(known.class(&self.stakes)).or_default().insert((known.rank(), worker));
+        let (after, rests) = (seat(known, &self.stakes), known.rests_until);
+        if let Some((class, rank)) = before {
+            self.unseat(&class, rank, worker);
         }
-        if known.rests_until > 0 {
-            self.resting.insert((known.rests_until, worker));
+        if let Some((class, rank)) = after {
+            self.seat(class, rank, worker);
+        }
+        self.resting.remove(&(rested, worker));
+        if rests > 0 {
+            self.resting.insert((rests, worker));
         }
     }
 }

@@ -15,7 +15,6 @@ use bourse_protocol::{
     deal::{ChainTask, ContributionStatus, Deal, ResultLink, TaskStatus},
     ids::{DealId, ResultDigest, TaskId},
     link::{ToScheduler, ToWorker},
-    money::Nrlc,
     replicate::{Cause, CauseCode, Status},
     task::{self, Part, Sending, Stage, Step, View, Vote},
 };
@@ -316,7 +315,7 @@ impl Pool {
         };
         if entry.ended.is_some() && !had_ended {
             // What it had at stake is free again, or gone, and the score is another.
-            entry.workers().for_each(|worker| self.crew.doubt(worker));
+            entry.workers().for_each(|worker| self.crew.doubt(worker, facts.block));
         }
         self.decide(id)
     }
@@ -518,21 +517,13 @@ impl Pool {
         self.unopened.order(OFFERS).into_iter().find(room)
     }
 
-    /// The least stake of the tasks that wait.
-    fn waiting_stake(&self) -> Option<Nrlc> {
-        let waiting = self.waiting.order(OFFERS);
-        waiting.iter().filter_map(|id| self.tasks.get(id)).map(|entry| entry.need.stake).min()
-    }
-
-    /// Some workers that lack the stake of any task that waits.
-    pub(crate) fn poor_workers(&self, most: usize) -> Vec<Address> {
-        self.waiting_stake().map(|stake| self.crew.poor(stake, most)).unwrap_or_default()
-    }
-
     /// Tells a worker, whose deposit was read, if that is why it gets nothing.
     pub(crate) fn say_if_poor(&mut self, worker: Address) {
-        if self.waiting_stake().is_some_and(|stake| !self.crew.can_stake(worker, stake)) {
-            self.say_no_work(worker);
+        let waiting = self.waiting.order(OFFERS);
+        let needs = waiting.iter().filter_map(|id| self.tasks.get(id)).map(|entry| &entry.need);
+        let needs: Vec<_> = needs.filter(|need| !self.crew.can_stake(worker, need.stake)).collect();
+        if !needs.is_empty() {
+            self.crew.say_no_work(worker, &needs);
         }
     }
 
@@ -654,7 +645,7 @@ impl Pool {
         for id in &tasks {
             self.abort_all(*id);
             let took_part: Vec<_> = self.tasks.get(id).into_iter().flat_map(Entry::workers).collect();
-            took_part.into_iter().for_each(|worker| self.crew.doubt(worker));
+            took_part.into_iter().for_each(|worker| self.crew.doubt(worker, 0));
             self.remove(*id);
             self.store.forget(*id);
         }

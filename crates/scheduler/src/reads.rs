@@ -27,6 +27,8 @@ use tracing::warn;
 const LATER: Duration = Duration::from_secs(1);
 /// Blocks that are searched for deposits at once.
 const DEPOSITS: u64 = 5_000;
+/// Of these the newest, that are searched again the next time.
+const AGAIN: u64 = 16;
 
 /// A task, and what was read of it; nothing if what is known of it is still true.
 pub(crate) type Read = (TaskId, Result<Option<Facts>, Error>);
@@ -85,13 +87,16 @@ pub(crate) struct Standing {
     pub(crate) score: U256,
     /// What of its deposit is free.
     pub(crate) free: Nrlc,
+    /// The block after which this was so.
+    pub(crate) block: u64,
 }
 
 /// The standing of a worker, at one block.
 pub(crate) async fn standing(hub: &Hub, worker: Address) -> Result<Standing, Error> {
-    let hub = hub.at(hub.client.recent_header().await?.head);
+    let head = hub.client.recent_header().await?.head;
+    let hub = hub.at(head);
     let (score, account) = try_join(hub.score(worker), hub.account(worker)).await?;
-    Ok(Standing { score, free: account.stake })
+    Ok(Standing { score, free: account.stake, block: head.number })
 }
 
 /// Who deposited, and the block from which others are to be looked for.
@@ -103,12 +108,12 @@ pub(crate) struct Deposits {
 /// Deposits since a block; only recent ones, where many blocks have passed since then.
 pub(crate) async fn deposits(hub: &Hub, from: Option<u64>) -> Result<Deposits, Error> {
     let newest = hub.client.recent_header().await?.head.number;
-    let from = from.unwrap_or(newest).max(newest.saturating_sub(DEPOSITS));
+    let from = from.unwrap_or(newest.saturating_sub(AGAIN)).max(newest.saturating_sub(DEPOSITS)).min(newest);
     let made = Filter::new().address(hub.address).event_signature(IHub::Transfer::SIGNATURE_HASH).topic1(B256::ZERO);
     let logs = hub.client.logs(&made.from_block(from).to_block(newest)).await?;
     let by = logs.iter().filter_map(|log| log.topics().get(2).map(|to| Address::from_word(*to)));
-    // The newest may be replaced by another.
-    Ok(Deposits { by: by.collect(), next: newest })
+    // The newest may be replaced by others, or not be there yet for the node that was asked.
+    Ok(Deposits { by: by.collect(), next: newest.saturating_sub(AGAIN) })
 }
 
 /// The first tasks of new deals, at most so many of each; and, after a reorg that went deeper than is remembered block by

@@ -58,7 +58,7 @@ const RETRY: u64 = 3;
 const TOGETHER: usize = 16;
 /// Workers whose standing is read at a time.
 const STANDINGS: usize = 16;
-/// Workers without the stake for what waits whose standing is read again in a periodic pass, besides those who deposit.
+/// Workers without the stake of some task whose standing is read again in a periodic pass, besides those who deposit.
 const POOR: usize = 16;
 /// Tasks of earlier lives, the newest, that say how long runs take and how workers do.
 const LESSONS: u32 = 500;
@@ -381,12 +381,9 @@ impl Service {
             }
             self.agenda.revisit([id]);
         }
-        let poor = self.pool.poor_workers(POOR);
-        if !poor.is_empty() {
-            let (hub, from) = (self.hub.clone(), self.deposits_from);
-            self.jobs.spawn(async move { Done::Deposits(reads::deposits(&hub, from).await) });
-            self.standings.add(poor);
-        }
+        let (hub, from) = (self.hub.clone(), self.deposits_from);
+        self.jobs.spawn(async move { Done::Deposits(reads::deposits(&hub, from).await) });
+        self.pool.crew.poor(POOR).into_iter().for_each(|worker| self.standings.add_later(worker, 0));
     }
 
     /// Starts reading tasks that something happened to or that are due, and the standing of workers.
@@ -407,12 +404,20 @@ impl Service {
         for tasks in batch.chunks(TOGETHER) {
             self.jobs.spawn(read_tasks(self.hub.clone(), tasks.to_vec()));
         }
-        self.standings.add(self.pool.crew.take_doubted());
-        while self.agenda.affords()
-            && let Some(worker) = self.standings.next()
-        {
+        for (worker, block) in self.pool.crew.take_doubted() {
+            self.read_standing(worker, block);
+        }
+        while let Some(worker) = self.standings.next(|| self.agenda.affords()) {
             let hub = self.hub.clone();
             self.jobs.spawn(async move { Done::Standing(worker, reads::standing(&hub, worker).await) });
+        }
+    }
+
+    /// The standing of a worker is to be read as it is after a block: soon, if it gets less until then.
+    fn read_standing(&mut self, worker: Address, block: u64) {
+        match self.pool.crew.is_short(worker) {
+            true => self.standings.add(worker, block),
+            false => self.standings.add_later(worker, block),
         }
     }
 
@@ -450,8 +455,9 @@ impl Service {
             Done::Checked(id, worker, link, result) => self.checked(id, worker, link, result),
             Done::Answered => {}
             Done::Standing(worker, standing) => {
-                self.standings.done(worker, standing.is_ok());
+                let current = self.standings.done(worker, standing.as_ref().ok().map(|standing| standing.block));
                 match standing {
+                    Ok(_) if !current => {}
                     Ok(standing) => {
                         self.pool.crew.set_standing(worker, standing.score, standing.free);
                         self.pool.say_if_poor(worker);
@@ -461,7 +467,8 @@ impl Service {
             }
             Done::Deposits(Ok(deposits)) => {
                 self.deposits_from = Some(deposits.next);
-                self.standings.add(deposits.by.into_iter().filter(|worker| self.pool.crew.knows(*worker)));
+                let known = deposits.by.into_iter().filter(|worker| self.pool.crew.knows(*worker));
+                known.for_each(|worker| self.standings.add(worker, 0));
             }
             Done::Deposits(Err(error)) => warn!(%error, "cannot read who deposited; trying again"),
         }

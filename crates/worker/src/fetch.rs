@@ -16,7 +16,7 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use url::Url;
 
@@ -224,8 +224,8 @@ impl Fetcher {
         std::fs::rename(part, self.folder.join(key)).map_err(disk)
     }
 
-    /// Forgets files until `size` more bytes fit, parts before whole ones and the oldest first. What is being received is not
-    /// counted.
+    /// Forgets the oldest files until `size` more bytes fit; of what was received in part, half of the room is kept at most.
+    /// What is being received is not counted.
     fn make_room(&self, size: u64) -> io::Result<()> {
         // Held to the end: nobody may begin with a part that is about to be forgotten.
         let receiving = self.receiving();
@@ -233,30 +233,22 @@ impl Fetcher {
             let name = path.file_stem().and_then(|stem| stem.to_str());
             name.and_then(|name| receiving.get(name)).is_some_and(|turn| turn.strong_count() > 0)
         };
-        let mut files = Vec::new();
+        let (mut files, mut parts) = (Vec::new(), Vec::new());
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
             let path = entry.path();
             // Another task may have renamed it meanwhile.
             let Some(metadata) = unless_gone(entry.metadata())? else { continue };
-            let counts = match path.extension() {
-                None => true,
-                Some(extension) => extension == PART && !is_busy(&path),
+            let kind = match path.extension() {
+                None => &mut files,
+                Some(extension) if extension == PART && !is_busy(&path) => &mut parts,
+                Some(_) => continue,
             };
-            if counts {
-                files.push((path.extension().is_none(), metadata.modified()?, metadata.len(), path));
-            }
+            kind.push((metadata.modified()?, metadata.len(), path));
         }
-        files.sort();
-        let mut total: u64 = files.iter().map(|(.., size, _)| size).sum();
-        for (.., freed, path) in files {
-            if total.saturating_add(size) <= self.limit {
-                break;
-            }
-            unless_gone(std::fs::remove_file(path))?;
-            total -= freed;
-        }
-        Ok(())
+        forget_oldest(&mut parts, self.limit / 2)?;
+        files.append(&mut parts);
+        forget_oldest(&mut files, self.limit.saturating_sub(size))
     }
 
     /// Receives what `part` lacks. What is judged has come from one server whole, or is right.
@@ -379,6 +371,24 @@ fn check_content(what: &str, wanted: &Wanted, received: &Part) -> Result<(), Err
         }
         _ => Ok(()),
     }
+}
+
+/// Removes the oldest files until all together have `limit` bytes at most.
+fn forget_oldest(files: &mut Vec<(SystemTime, u64, PathBuf)>, limit: u64) -> io::Result<()> {
+    files.sort();
+    let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
+    let mut kept = Vec::with_capacity(files.len());
+    for (modified, size, path) in files.drain(..) {
+        match total > limit {
+            true => {
+                unless_gone(std::fs::remove_file(path))?;
+                total -= size;
+            }
+            false => kept.push((modified, size, path)),
+        }
+    }
+    *files = kept;
+    Ok(())
 }
 
 fn unless_gone<T>(done: io::Result<T>) -> io::Result<Option<T>> {

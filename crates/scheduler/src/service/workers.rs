@@ -93,7 +93,7 @@ impl Service {
                 false => self.assign(task, worker),
             }
         }
-        self.standings.add([worker]);
+        self.read_standing(worker, 0);
         self.agenda.revisit(self.pool.part_of(worker));
         self.hand_out();
         self.pool.say_no_work(worker);
