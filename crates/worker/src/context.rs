@@ -128,8 +128,8 @@ impl Context {
     /// Tells the scheduler without noting it. The link drops what it cannot deliver: a login says everything again.
     pub(crate) async fn report(&self, task: TaskId, status: Status, cause: Option<Cause>) {
         match &cause {
-            Some(cause) => tracing::info!(%task, %status, %cause, "replicate"),
-            None => tracing::info!(%task, %status, "replicate"),
+            Some(cause) => tracing::info!(%task, worker = %self.wallet, %status, %cause, "replicate"),
+            None => tracing::info!(%task, worker = %self.wallet, %status, "replicate"),
         }
         // An error means that the link has ended, and the worker with it.
         let _ = self.reports.send(ToScheduler::Report { task, status, cause }).await;

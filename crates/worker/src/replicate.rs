@@ -25,7 +25,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// A vote that was lost is looked at so many times less often.
+/// A vote that was lost, or may never be cast, is looked at so many times less often.
 const WATCH: u32 = 15;
 /// The longest pause after something failed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -173,8 +173,8 @@ impl Replicate {
                 self.stand(&record, status, None).await?;
                 Ok(Flow::Pause(poll))
             }
-            (Next::Watch(cause), _) => {
-                self.stand(&record, Some(Status::AbortedOnConsensusReached), Some(cause)).await?;
+            (Next::Watch(status, cause), _) => {
+                self.stand(&record, Some(status), Some(cause)).await?;
                 Ok(Flow::Pause(poll * WATCH))
             }
             (Next::End(status, cause), _) => self.end(status, cause).await,
@@ -331,12 +331,12 @@ impl Replicate {
         let name = name("contribute", self.task, record.contribute_failures);
         match self.context.sender.send(&name, self.context.hub.address, &call).await {
             Ok(receipt) => {
-                tracing::info!(task = %self.task, gas = receipt.gas_used, "contributed");
+                tracing::info!(task = %self.task, worker = %self.context.wallet, gas = receipt.gas_used, "contributed");
                 self.say(Status::Contributed, None).await?;
                 Ok(Flow::Pause(self.context.config.poll))
             }
             Err(SendError::Failed { revert, .. }) => {
-                tracing::warn!(task = %self.task, %revert, "the contribution was mined and failed");
+                tracing::warn!(task = %self.task, worker = %self.context.wallet, %revert, "the contribution was mined and failed");
                 self.context.store.contribution_failed(self.task)?;
                 Ok(Flow::Again)
             }
@@ -357,12 +357,12 @@ impl Replicate {
         let name = name("reveal", self.task, record.reveal_failures);
         match self.context.sender.send(&name, self.context.hub.address, &call).await {
             Ok(receipt) => {
-                tracing::info!(task = %self.task, gas = receipt.gas_used, "revealed");
+                tracing::info!(task = %self.task, worker = %self.context.wallet, gas = receipt.gas_used, "revealed");
                 self.say(Status::Revealed, None).await?;
                 Ok(Flow::Pause(self.context.config.poll))
             }
             Err(SendError::Failed { revert, .. }) => {
-                tracing::warn!(task = %self.task, %revert, "the reveal was mined and failed");
+                tracing::warn!(task = %self.task, worker = %self.context.wallet, %revert, "the reveal was mined and failed");
                 self.context.store.reveal_failed(self.task)?;
                 Ok(Flow::Again)
             }
@@ -384,7 +384,7 @@ impl Replicate {
             }
             SendError::Refused { .. } | SendError::Chain { .. } | SendError::Failed { .. } | SendError::KeyInUse(_) => {
                 self.refusals += 1;
-                tracing::warn!(task = %self.task, %error, refusals = self.refusals, "not sent");
+                tracing::warn!(task = %self.task, worker = %self.context.wallet, %error, refusals = self.refusals, "not sent");
                 if failed == Status::ContributeFailed && self.refusals >= MAX_REFUSALS {
                     return Err(Trouble::Here(failed, Cause::new(CauseCode::TransactionRefused, error.to_string())));
                 }

@@ -59,14 +59,29 @@ pub(crate) enum Next {
     Upload,
     /// Nothing to do until something changes. The status is what the chain shows, if it shows one.
     Wait(Option<Status>),
-    /// The vote went the other way. It counts again only if the winners fail to reveal: watch without hurry.
-    Watch(Cause),
+    /// Nothing to do, as this status says, unless the winners fail to reveal or the chain goes back: watch without hurry.
+    Watch(Status, Cause),
     /// Nothing is left to do.
     End(Status, Option<Cause>),
 }
 
 /// What to do now.
 pub(crate) fn next(view: &View<'_>) -> Next {
+    match step(view) {
+        Next::End(status, Some(cause)) if may_still_count(view) => Next::Watch(status, cause),
+        next => next,
+    }
+}
+
+/// Whether a contribution that was mined and failed may yet count: in a block that takes the place of another it may come
+/// before what made it fail.
+fn may_still_count(view: &View<'_>) -> bool {
+    let open = !matches!(view.task.status, TaskStatus::Completed | TaskStatus::Failed);
+    let failed = view.record.contribute_failures > 0 && view.contribution.status == ContributionStatus::Unset;
+    open && failed && view.time() < view.task.final_deadline
+}
+
+fn step(view: &View<'_>) -> Next {
     use ContributionStatus::{Contributed, Proved, Rejected, Unset};
     if let Some(stranger) = contributed_by_another_life(view) {
         return stranger;
@@ -147,7 +162,8 @@ fn outrun(view: &View<'_>) -> Next {
 
 fn before_reveal(view: &View<'_>) -> Next {
     if view.contribution.result_hash != view.task.consensus {
-        return Next::Watch(Cause::new(CauseCode::ConsensusReached, "the others agreed on another result"));
+        let cause = Cause::new(CauseCode::ConsensusReached, "the others agreed on another result");
+        return Next::Watch(Status::AbortedOnConsensusReached, cause);
     }
     if view.time() >= view.task.reveal_deadline {
         return unrevealed();

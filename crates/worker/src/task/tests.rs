@@ -96,7 +96,8 @@ fn shown(next: &Next) -> String {
         Next::Upload => "upload".into(),
         Next::Wait(None) => "wait".into(),
         Next::Wait(Some(status)) => format!("wait as {status}"),
-        Next::Watch(cause) => format!("watch: {cause}"),
+        Next::Watch(Status::AbortedOnConsensusReached, cause) => format!("watch: {cause}"),
+        Next::Watch(status, cause) => format!("watch as {status}: {cause}"),
         Next::End(status, None) => format!("end {status}"),
         Next::End(status, Some(cause)) => format!("end {status}: {cause}"),
     }
@@ -188,7 +189,10 @@ fn a_lost_vote_is_watched_because_a_reopened_task_may_still_need_it() {
     let lost = contribution(ContributionStatus::Contributed, FORGED);
     let answer = Some(Answer { digest: FORGED, file: "out/r".into() });
     let record = Record { answer, ..contributed() };
-    assert!(matches!(decide(10, &record, &task(TaskStatus::Revealing), &lost), Next::Watch(_)));
+    assert!(matches!(
+        decide(10, &record, &task(TaskStatus::Revealing), &lost),
+        Next::Watch(Status::AbortedOnConsensusReached, _)
+    ));
     let reopened = task(TaskStatus::Active);
     assert_eq!(decide(55, &record, &reopened, &lost), Next::Wait(Some(Status::Contributed)));
     let paid = decide(60, &record, &task(TaskStatus::Completed), &lost);
@@ -260,7 +264,7 @@ fn failed_transactions_are_tried_a_few_times() {
     let (active, none) = (task(TaskStatus::Active), contribution(ContributionStatus::Unset, DIGEST));
     let failed = |n| Record { contribute_failures: n, ..computed() };
     assert_eq!(decide(10, &failed(MAX_ATTEMPTS - 1), &active, &none), Next::Contribute);
-    let Next::End(status, _) = decide(10, &failed(MAX_ATTEMPTS), &active, &none) else { panic!("goes on") };
+    let Next::Watch(status, _) = decide(10, &failed(MAX_ATTEMPTS), &active, &none) else { panic!("goes on") };
     assert_eq!(status, Status::ContributeFailed);
 
     let (revealing, vote) = (task(TaskStatus::Revealing), contribution(ContributionStatus::Contributed, DIGEST));
@@ -268,6 +272,24 @@ fn failed_transactions_are_tried_a_few_times() {
     assert_eq!(decide(10, &failed(MAX_ATTEMPTS - 1), &revealing, &vote), Next::Reveal);
     let Next::End(status, _) = decide(10, &failed(MAX_ATTEMPTS), &revealing, &vote) else { panic!("goes on") };
     assert_eq!(status, Status::RevealFailed);
+}
+
+#[test]
+fn a_contribution_that_was_mined_and_failed_is_watched_because_a_reorg_may_let_it_count() {
+    let failed = Record { contribute_failures: 1, ..computed() };
+    let (revealing, none) = (task(TaskStatus::Revealing), contribution(ContributionStatus::Unset, DIGEST));
+    let watched = decide(10, &failed, &revealing, &none);
+    assert!(matches!(watched, Next::Watch(Status::CantContributeSinceTaskNotActive, _)), "{watched:?}");
+    let told = Record { aborted: aborted().aborted, ..failed.clone() };
+    let watched = decide(10, &told, &revealing, &none);
+    assert!(matches!(watched, Next::Watch(Status::AbortedOnConsensusReached, _)), "{watched:?}");
+
+    let counts = contribution(ContributionStatus::Contributed, DIGEST);
+    assert_eq!(decide(11, &failed, &revealing, &counts), Next::Reveal);
+    for (now, status) in [(60, TaskStatus::Completed), (60, TaskStatus::Failed), (100, TaskStatus::Revealing)] {
+        let over = decide(now, &failed, &task(status), &none);
+        assert!(matches!(over, Next::End(..)), "{over:?}");
+    }
 }
 
 #[test]
