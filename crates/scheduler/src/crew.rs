@@ -1,6 +1,9 @@
 //! The workers of the pool: who is there, what each can do and how well it did, and who is served next. Pure but for
 //! the channels to the connections.
 
+mod deposit;
+mod idle;
+
 use crate::link::{Applicant, Outbox, QUEUE};
 use bourse_protocol::{
     Address, U256, consensus,
@@ -8,6 +11,8 @@ use bourse_protocol::{
     link::{Capabilities, Frame, Greeting, LOST_SECONDS, Session, ToWorker, Welcome},
     money::Nrlc,
 };
+use deposit::Deposit;
+use idle::{Class, Idle, Rank};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -88,23 +93,12 @@ impl Need {
     }
 }
 
-/// Who is served first: the fewest failures in a row, then who has waited longest.
-type Rank = (u32, u64);
-
-/// Workers that can do the same: how many of the stakes that tasks here put down each could, and the machine. Who cannot
-/// is not looked at, however many come.
-type Class = (usize, Capabilities);
-
 /// The workers.
 #[derive(Debug, Default)]
 pub(crate) struct Crew {
     workers: BTreeMap<Address, Worker>,
     /// Those with a free slot.
-    idle: BTreeMap<Class, BTreeSet<(Rank, Address)>>,
-    /// The stakes that tasks here have put down, in order. They follow from the pool's own prices, so there are few.
-    stakes: Vec<Nrlc>,
-    /// How many of the idle can put down so many of the stakes.
-    reaches: BTreeMap<usize, usize>,
+    idle: Idle,
     /// Those whose standing is to be read again, after this block.
     doubted: BTreeMap<Address, u64>,
     /// Those that rest, by when they are fit again.
@@ -124,7 +118,7 @@ pub(crate) struct Worker {
     last_alive: u64,
     /// Its consensus weight.
     weight: U256,
-    /// Its deposit in the hub: see [`Deposit`].
+    /// What it has in the hub.
     deposit: Deposit,
     /// Replicates that it may still contribute to.
     load: u32,
@@ -134,29 +128,6 @@ pub(crate) struct Worker {
     /// Why it gets nothing, as it was told last in this session.
     told: Option<String>,
     turn: u64,
-}
-
-/// What a worker can put at stake.
-#[derive(Clone, Copy, Debug)]
-struct Deposit {
-    /// What was free when the hub was asked last, less the stakes of contributions since then.
-    free: Nrlc,
-    /// The stakes of the replicates that it may still contribute to.
-    pledged: Nrlc,
-    /// When the hub was asked: a turn. 0 if it was not, or not since the worker failed.
-    read: u64,
-}
-
-impl Deposit {
-    /// Of one that comes for the first time: it gets nothing that needs a stake before its deposit is read.
-    const UNREAD: Self = Self { free: Nrlc::ZERO, pledged: Nrlc::ZERO, read: 0 };
-    /// Of one that worked here before: believed until it is read.
-    const TRUSTED: Self = Self { free: Nrlc(U256::MAX), ..Self::UNREAD };
-
-    /// What can be put at stake for one more task.
-    fn left(&self) -> Nrlc {
-        Nrlc(self.free.0.saturating_sub(self.pledged.0))
-    }
 }
 
 /// Where a worker is.
@@ -216,14 +187,10 @@ impl Worker {
         (self.strikes, self.turn)
     }
 
-    fn class(&self, stakes: &[Nrlc]) -> Class {
-        (reach(stakes, self.deposit.left()), self.capabilities.clone())
+    /// Where it stands among the idle, if it is one.
+    fn seat(&self, idle: &Idle) -> Option<(Class, Rank)> {
+        self.takes_work().then(|| (idle.class(self.deposit.left(), &self.capabilities), self.rank()))
     }
-}
-
-/// How many of the stakes, which are in order, an amount is enough for.
-fn reach(stakes: &[Nrlc], amount: Nrlc) -> usize {
-    stakes.partition_point(|stake| *stake <= amount)
 }
 
 impl Crew {
@@ -370,20 +337,19 @@ impl Crew {
     pub(crate) fn say_no_work(&mut self, worker: Address, waiting: &[&Need]) {
         let Some(known) = self.workers.get_mut(&worker).filter(|w| w.is_here() && w.load == 0) else { return };
         let (first, left) = (waiting.first(), known.deposit.left());
-        let reason = match first.and_then(|need| need.lacks(&known.capabilities)) {
+        let lack = first.and_then(|need| need.lacks(&known.capabilities));
+        let reason = match (lack, first.filter(|need| need.stake > left)) {
             _ if known.draining => return,
             _ if known.rests_until > 0 => format!("its last {} tasks failed: it rests for a while", known.strikes),
-            Some(lack) => format!("{} tasks wait, and they need {lack}", waiting.len()),
-            None => match first.filter(|need| need.stake > left) {
-                // It is told once that is read.
-                Some(_) if known.deposit.read == 0 => return,
-                Some(need) => format!(
-                    "{} tasks wait, and a worker puts {} RLC at stake for one: {left} RLC of its deposit in the hub are free; deposit more",
-                    waiting.len(),
-                    need.stake
-                ),
-                None => "no task waits: it is told when one does".into(),
-            },
+            (Some(lack), _) => format!("{} tasks wait, and they need {lack}", waiting.len()),
+            // It is told once its deposit is read.
+            (None, Some(_)) if known.deposit.read().is_none() => return,
+            (None, Some(need)) => format!(
+                "{} tasks wait, and a worker puts {} RLC at stake for one: {left} RLC of its deposit in the hub are free; deposit more",
+                waiting.len(),
+                need.stake
+            ),
+            (None, None) => "no task waits: it is told when one does".into(),
         };
         if known.told.as_ref() == Some(&reason) {
             return;
@@ -399,25 +365,15 @@ impl Crew {
 
     /// Who gets a task with this need next, of those not in `taken`.
     pub(crate) fn candidate(&self, need: &Need, taken: impl Fn(Address) -> bool) -> Option<Address> {
-        let fit = self.rich_enough(need.stake).filter(|((_, machine), _)| need.lacks(machine).is_none());
-        let first = fit.filter_map(|(_, idle)| idle.iter().find(|(_, worker)| !taken(*worker)));
-        first.min().map(|(_, worker)| *worker)
-    }
-
-    /// The idle who can put down a stake that is one of a task here.
-    fn rich_enough(&self, stake: Nrlc) -> impl Iterator<Item = (&Class, &BTreeSet<(Rank, Address)>)> {
-        self.idle.range((reach(&self.stakes, stake), Capabilities::default())..)
+        self.idle.first(need, taken)
     }
 
     /// Tasks here put down this stake.
     pub(crate) fn expect_stake(&mut self, stake: Nrlc) {
-        let Err(place) = self.stakes.binary_search(&stake) else { return };
-        self.stakes.insert(place, stake);
-        self.reaches.clear();
-        let idle: Vec<_> = std::mem::take(&mut self.idle).into_values().flatten().collect();
-        for (rank, worker) in idle {
-            if let Some(class) = self.workers.get(&worker).map(|known| known.class(&self.stakes)) {
-                self.seat(class, rank, worker);
+        for (rank, worker) in self.idle.expect(stake) {
+            if let Some(known) = self.workers.get(&worker) {
+                let class = self.idle.class(known.deposit.left(), &known.capabilities);
+                self.idle.seat(class, rank, worker);
             }
         }
     }
@@ -429,22 +385,7 @@ impl Crew {
 
     /// Whether there is a task here whose stake a worker could not put down.
     pub(crate) fn is_short(&self, worker: Address) -> bool {
-        self.stakes.last().is_some_and(|dearest| !self.can_stake(worker, *dearest))
-    }
-
-    fn seat(&mut self, class: Class, rank: Rank, worker: Address) {
-        *self.reaches.entry(class.0).or_default() += 1;
-        self.idle.entry(class).or_default().insert((rank, worker));
-    }
-
-    fn unseat(&mut self, class: &Class, rank: Rank, worker: Address) {
-        let Some(idle) = self.idle.get_mut(class) else { return };
-        if idle.remove(&(rank, worker)) {
-            self.reaches.entry(class.0).and_modify(|count| *count = count.saturating_sub(1));
-        }
-        if idle.is_empty() {
-            self.idle.remove(class);
-        }
+        self.idle.dearest().is_some_and(|dearest| !self.can_stake(worker, dearest))
     }
 
     /// Whether anybody is idle at all.
@@ -454,7 +395,7 @@ impl Crew {
 
     /// How many workers have a free slot and can put down a stake that is one of a task here.
     pub(crate) fn idle_count(&self, stake: Nrlc) -> usize {
-        self.reaches.range(reach(&self.stakes, stake)..).map(|(_, count)| count).sum()
+        self.idle.count(stake)
     }
 
     /// This scheduler itself was away for so long: nobody could be heard, and nobody was silent.
@@ -476,7 +417,7 @@ impl Crew {
         let turn = self.turn;
         self.change(worker, |w| {
             (w.load, w.turn) = (w.load + 1, turn);
-            w.deposit.pledged = Nrlc(w.deposit.pledged.0.saturating_add(stake.0));
+            w.deposit.pledge(stake);
         });
     }
 
@@ -487,10 +428,9 @@ impl Crew {
         let turn = self.turn;
         self.change(worker, |w| {
             (w.load, w.turn) = (w.load.saturating_sub(1), turn);
-            w.deposit.pledged = Nrlc(w.deposit.pledged.0.saturating_sub(stake.0));
             match voted {
-                true => w.deposit.free = Nrlc(w.deposit.free.0.saturating_sub(stake.0)),
-                false => (w.deposit.free, w.deposit.read) = (Nrlc::ZERO, 0),
+                true => w.deposit.lock(stake),
+                false => w.deposit.give_up(stake),
             }
         });
         // What was read last may have known of the vote already.
@@ -546,17 +486,15 @@ impl Crew {
         let turn = self.turn;
         self.change(worker, |w| {
             w.weight = consensus::weight(score);
-            (w.deposit.free, w.deposit.read) = (free, turn);
+            w.deposit.is_read(free, turn);
         });
     }
 
     /// Idle ones that could not put down the dearest stake of the tasks here when their deposits were read, at most so many:
     /// those first that were read longest ago.
     pub(crate) fn poor(&self, most: usize) -> Vec<Address> {
-        let poor = self.idle.iter().take_while(|((reach, _), _)| *reach < self.stakes.len());
-        let poor = poor.flat_map(|(_, idle)| idle.iter().map(|(_, worker)| *worker));
-        let read = |worker: &Address| self.workers.get(worker).map_or(0, |w| w.deposit.read);
-        let mut poor: Vec<_> = poor.map(|worker| (read(&worker), worker)).filter(|(read, _)| *read > 0).collect();
+        let read = |worker: Address| Some((self.workers.get(&worker)?.deposit.read()?, worker));
+        let mut poor: Vec<_> = self.idle.poor().filter_map(read).collect();
         poor.sort_unstable();
         poor.into_iter().take(most).map(|(_, worker)| worker).collect()
     }
@@ -591,15 +529,14 @@ impl Crew {
     /// Every change of a worker goes through here, so that the indices are always true.
     fn change(&mut self, worker: Address, change: impl FnOnce(&mut Worker)) {
         let Some(known) = self.workers.get_mut(&worker) else { return };
-        let seat = |known: &Worker, stakes: &[Nrlc]| known.takes_work().then(|| (known.class(stakes), known.rank()));
-        let (before, rested) = (seat(known, &self.stakes), known.rests_until);
+        let (before, rested) = (known.seat(&self.idle), known.rests_until);
         change(known);
-        let (after, rests) = (seat(known, &self.stakes), known.rests_until);
+        let (after, rests) = (known.seat(&self.idle), known.rests_until);
         if let Some((class, rank)) = before {
-            self.unseat(&class, rank, worker);
+            self.idle.unseat(&class, rank, worker);
         }
         if let Some((class, rank)) = after {
-            self.seat(class, rank, worker);
+            self.idle.seat(class, rank, worker);
         }
         self.resting.remove(&(rested, worker));
         if rests > 0 {

@@ -513,7 +513,7 @@ impl Pool {
     pub(crate) fn next_to_open(&self, under_way: usize) -> Option<TaskId> {
         let ahead = under_way.saturating_add(self.waiting.len());
         let idle = |id: &TaskId| self.tasks.get(id).map_or(0, |entry| self.crew.idle_count(entry.need.stake));
-        let room = |id: &TaskId| ahead < OPENED_AHEAD || ahead < idle(id).saturating_add(OPENED_AHEAD);
+        let room = |id: &TaskId| ahead < idle(id).saturating_add(OPENED_AHEAD);
         self.unopened.order(OFFERS).into_iter().find(room)
     }
 

@@ -12,10 +12,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
 use url::Url;
@@ -129,7 +126,7 @@ impl Wanted {
 /// A file that is received, of known content. It stays for the next try.
 const PART: &str = "part";
 /// A file that is received, of content that nobody has promised: worth nothing to the next try.
-const LOOSE: &str = "tmp";
+const LOOSE: &str = ".tmp";
 
 /// Downloads, with a cache on disk.
 #[derive(Debug)]
@@ -140,7 +137,6 @@ pub(crate) struct Fetcher {
     limit: u64,
     /// Whether URLs may lead into private networks.
     private_urls: bool,
-    counter: AtomicU64,
     /// Parts that are being received: by one task at a time, the others find the file in the cache.
     receiving: Mutex<BTreeMap<String, Weak<Turn>>>,
 }
@@ -153,13 +149,12 @@ impl Fetcher {
         std::fs::create_dir_all(&folder)?;
         for entry in std::fs::read_dir(&folder)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|e| e == LOOSE) {
+            if path.as_os_str().as_encoded_bytes().ends_with(LOOSE.as_bytes()) {
                 std::fs::remove_file(path)?;
             }
         }
         let http = bourse_service::http::client(IDLE);
-        let (counter, receiving) = (AtomicU64::new(0), Mutex::default());
-        let fetcher = Self { http, folder, limit, private_urls, counter, receiving };
+        let fetcher = Self { http, folder, limit, private_urls, receiving: Mutex::default() };
         fetcher.make_room(0)?;
         Ok(fetcher)
     }
@@ -167,10 +162,10 @@ impl Fetcher {
     /// Puts the file at `target`, from the cache or through `gateway`. The two share their bytes: `target` is only read.
     pub(crate) async fn fetch(&self, gateway: Option<&str>, wanted: &Wanted, target: &Path) -> Result<(), Error> {
         let Some(key) = wanted.key() else {
-            let name = format!("{}.{LOOSE}", self.counter.fetch_add(1, Ordering::Relaxed));
-            let loose = Gone(self.folder.join(name));
-            self.download(gateway, wanted, &loose.0).await?;
-            return std::fs::rename(&loose.0, target).map_err(|e| disk(target, e));
+            let loose = tempfile::Builder::new().suffix(LOOSE).tempfile_in(&self.folder);
+            let loose = loose.map_err(|e| disk(&self.folder, e))?.into_temp_path();
+            self.download(gateway, wanted, &loose).await?;
+            return loose.persist(target).map_err(|e| disk(target, e.error));
         };
         let name = wanted.part(&key);
         let turn = self.turn(&name);
@@ -263,17 +258,13 @@ impl Fetcher {
                 ends = self.receive(&what, gateway, wanted, &mut received).await?;
             }
             received.sync().await.map_err(|e| disk(part, e))?;
-            match check_content(&what, wanted, &received) {
-                Ok(()) => return Ok(received.size()),
+            let Err(error) = check_content(&what, wanted, &received) else { return Ok(received.size()) };
+            std::fs::remove_file(part).map_err(|e| disk(part, e))?;
+            match began_with == 0 || received.began_anew() {
+                true if ends => return Err(error),
+                true => return Err(temporary(&what, "the server does not say where its answer ends")),
                 // Its beginning may be another server's, or what a crash of the machine left of it.
-                Err(error) => {
-                    std::fs::remove_file(part).map_err(|e| disk(part, e))?;
-                    match began_with == 0 || received.began_anew() {
-                        true if ends => return Err(error),
-                        true => return Err(temporary(&what, "the server does not say where its answer ends")),
-                        false => {}
-                    }
-                }
+                false => {}
             }
         }
     }
@@ -324,16 +315,6 @@ impl Fetcher {
             }
             part.push(&chunk).await.map_err(|e| disk(part.path(), e))?;
         }
-    }
-}
-
-/// A file that goes when this does, whatever ends first.
-struct Gone(PathBuf);
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        // It may have been renamed.
-        let _ = std::fs::remove_file(&self.0);
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use axum::{Router, body::Body, extract::State, http::StatusCode, response::Response, routing::get};
 use bourse_protocol::ipfs::Cid;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinSet;
 
 const CONTENT: &[u8] = b"the bytes of an app";
