@@ -145,14 +145,14 @@ impl Market {
             };
             self.must(n, self.hub.address, &IHub::manageRequestOrderCall { operation }).await;
         } else if chance.hits(upset) {
-            tally.count(Fault::Withdrawal);
             let account = self.hub.account(key(n).address()).await.expect("the hub answers");
             let amount = account.stake.0;
             let id = format!("sim:{}", self.next());
-            let withdrawn = self.senders[n as usize].send(&id, self.hub.address, &IHub::withdrawCall { amount }).await;
-            if withdrawn.is_err() {
+            match self.senders[n as usize].send(&id, self.hub.address, &IHub::withdrawCall { amount }).await {
+                Ok(_) => tally.count(Fault::Withdrawal),
                 // A reorg has locked some of it again.
-                return vec![];
+                Err(SendError::Refused { .. } | SendError::Failed { .. }) => return vec![],
+                Err(error) => panic!("withdraw: {error}"),
             }
             assert!(self.matched(orders).await.is_err(), "nobody can buy without money");
             self.must(0, self.hub.address, &IHub::depositForCall { amount, target: key(n).address() }).await;

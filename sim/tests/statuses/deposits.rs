@@ -2,30 +2,16 @@
 
 use crate::{
     market::{OTHER, WORKER},
-    world::World,
+    world::{World, heard},
 };
-use bourse_protocol::{
-    link::{Frame, ToWorker},
-    money::Nrlc,
-    replicate::Status,
-};
+use bourse_protocol::{link::ToWorker, money::Nrlc, replicate::Status};
 use bourse_service::wire::Wire;
 use std::time::Duration;
-
-/// The next message of a scheduler.
-async fn next(wire: &mut impl Wire) -> ToWorker {
-    loop {
-        let text = wire.receive().await.unwrap().unwrap();
-        if let Some(message) = serde_json::from_str::<Frame<ToWorker>>(&text).unwrap().message {
-            return message;
-        }
-    }
-}
 
 /// Waits for the reason why there is no work that speaks of the stake.
 async fn hears_that_it_lacks_the_stake(wire: &mut impl Wire) {
     loop {
-        match next(wire).await {
+        match heard(wire).await {
             ToWorker::NoWork { reason } if reason.contains("at stake") => return,
             ToWorker::NoWork { .. } => {}
             message => panic!("{message:?}"),
@@ -42,7 +28,7 @@ async fn a_wallet_without_a_deposit_gets_nothing_until_it_has_one() {
     let mut stranger = world.log_in(WORKER, vec![]).await.unwrap();
     hears_that_it_lacks_the_stake(&mut stranger).await;
     world.market.deposit_for(WORKER, Nrlc::rlc(1_000)).await;
-    let ToWorker::Assign(assignment) = next(&mut stranger).await else { panic!("it has deposited") };
+    let ToWorker::Assign(assignment) = heard(&mut stranger).await else { panic!("it has deposited") };
     assert_eq!(assignment.task, task);
 }
 
@@ -56,6 +42,6 @@ async fn a_wallet_without_a_deposit_keeps_no_task_from_those_who_have_one() {
     hears_that_it_lacks_the_stake(&mut stranger).await;
     let worker = world.worker(WORKER).await;
     world.until(task, &worker, Status::Completed).await;
-    let more = tokio::time::timeout(Duration::from_millis(200), next(&mut stranger)).await;
+    let more = tokio::time::timeout(Duration::from_millis(200), heard(&mut stranger)).await;
     assert!(!matches!(more, Ok(ToWorker::Assign(_))), "{more:?}");
 }

@@ -2,12 +2,9 @@
 
 use crate::{
     market::WORKER,
-    world::{World, eventually},
+    world::{World, eventually, heard},
 };
-use bourse_protocol::{
-    link::{Frame, ToWorker},
-    replicate::Status,
-};
+use bourse_protocol::{link::ToWorker, replicate::Status};
 use bourse_service::wire::Wire;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,10 +23,9 @@ async fn a_scheduler_whose_node_has_lost_its_state_waits_and_goes_on() {
 /// What a scheduler says about a task to a worker that has just logged in.
 async fn first_about_a_task(mut wire: impl Wire) -> ToWorker {
     loop {
-        let text = wire.receive().await.unwrap().unwrap();
-        match serde_json::from_str::<Frame<ToWorker>>(&text).unwrap().message {
-            Some(ToWorker::NoWork { .. }) | None => {}
-            Some(message) => return message,
+        match heard(&mut wire).await {
+            ToWorker::NoWork { .. } => {}
+            message => return message,
         }
     }
 }

@@ -13,10 +13,10 @@ use bourse_protocol::{
     deal::TaskStatus,
     ids::TaskId,
     ipfs::Multiaddr,
-    link::Capabilities,
+    link::{Capabilities, Frame, ToWorker},
     replicate::{CauseCode, Status},
 };
-use bourse_service::{CancellationToken, clock::Clock, journal::Journal};
+use bourse_service::{CancellationToken, clock::Clock, journal::Journal, wire::Wire};
 use bourse_worker::{Config, Error, Identity, NotLoggedIn, Service, Socket, WebSocket, wasm};
 use std::{sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet, time::Instant};
@@ -206,6 +206,16 @@ impl World {
         let replicate = view.and_then(|view| view.replicates.into_iter().find(|r| r.wallet_address == wallet));
         let life = replicate.map(|r| r.status_update_list).unwrap_or_default();
         life.into_iter().map(|change| (change.status, change.cause.map(|cause| cause.code))).collect()
+    }
+}
+
+/// The next message of a scheduler.
+pub(crate) async fn heard(wire: &mut impl Wire) -> ToWorker {
+    loop {
+        let text = wire.receive().await.unwrap().unwrap();
+        if let Some(message) = serde_json::from_str::<Frame<ToWorker>>(&text).unwrap().message {
+            return message;
+        }
     }
 }
 
