@@ -5,7 +5,7 @@ use crate::{
     tally::{Fault, Tally},
 };
 use bourse_protocol::{
-    Address, B256,
+    Address, B256, Bytes,
     deal::ResultLink,
     ids::{ResultDigest, TaskId},
     replicate::Cause,
@@ -36,6 +36,11 @@ impl Results for Store {
     fn digest(&self, link: ResultLink) -> BoxFuture<'static, Result<ResultDigest, ResultError>> {
         let found = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&link.location).copied();
         Box::pin(async move { found.ok_or(ResultError::Missing { location: link.location, status: 404 }) })
+    }
+
+    fn callback(&self, link: ResultLink) -> BoxFuture<'static, Result<Bytes, ResultError>> {
+        // No deal here has a callback.
+        Box::pin(async move { Err(ResultError::Missing { location: link.location, status: 404 }) })
     }
 }
 

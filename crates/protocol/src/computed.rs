@@ -17,8 +17,8 @@ pub const FILE_NAME: &str = "computed.json";
 pub const OUTPUT_FOLDER: &str = "/iexec_out";
 /// Largest `computed.json` that is read, in bytes.
 pub const MAX_FILE: usize = 256 * 1024;
-/// Most bytes of `callback-data`: they must fit into one transaction.
-pub const MAX_CALLBACK: usize = 64 * 1024;
+/// Most bytes of `callback-data`: the contract keeps them, at about 700 gas a byte, and a block takes 30 million at most.
+pub const MAX_CALLBACK: usize = 16 * 1024;
 /// Longest output path, in bytes.
 pub const MAX_PATH: usize = 1_024;
 

@@ -93,6 +93,12 @@ impl Deal {
         })
     }
 
+    /// Whether the result is pushed to a contract: then its digest is one that the contract recomputes, see
+    /// [`crate::computed::callback_digest`]. Source: poco.md §7.6.
+    pub fn has_callback(&self) -> bool {
+        self.callback != Address::ZERO
+    }
+
     /// The last moment plus one at which a contribution is accepted, for category time `period` in seconds.
     pub fn contribution_deadline(&self, period: u64) -> u64 {
         self.start_time.saturating_add(period.saturating_mul(CONTRIBUTION_PERIODS))

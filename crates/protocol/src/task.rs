@@ -12,6 +12,9 @@ use alloy_primitives::{Address, B256, U256};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// A worker that was asked for its result has it stored within so many seconds, or another is asked.
+pub const UPLOAD_LEASE: u64 = 60;
+
 /// Where a task stands, in the words that users know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -78,8 +81,50 @@ pub struct Part {
     pub connected: bool,
     /// It takes longer than runs of this app do: it may still contribute, but is not counted on.
     pub late: bool,
-    /// Its last news is old enough that it may be asked again for what it failed at.
-    pub rested: bool,
+    /// How it stands with the pool's requests for the result.
+    pub upload: Upload,
+}
+
+/// The turns of one worker to store the result, in seconds since the epoch. They begin with the pool's request and end with
+/// a failure, whatever the worker says in between: nobody keeps a turn by talking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Upload {
+    /// When its present turn began.
+    pub asked: Option<u64>,
+    /// When its last turn failed.
+    pub failed: Option<u64>,
+}
+
+impl Upload {
+    /// Takes in the next status of the replicate.
+    pub fn after(self, status: Status, date: u64) -> Self {
+        match status {
+            Status::Created => Self::default(),
+            Status::ResultUploadRequested => Self { asked: self.asked.or(Some(date)), ..self },
+            Status::ResultUploadFailed | Status::ResultUploadRequestFailed => Self { asked: None, failed: Some(date) },
+            _ => self,
+        }
+    }
+
+    /// Whether its turn lasts.
+    fn has_turn(self, now: u64) -> bool {
+        self.asked.is_some_and(|at| now < at.saturating_add(UPLOAD_LEASE))
+    }
+
+    /// Whether it had its turn and the time for it is over.
+    pub fn is_over(self, now: u64) -> bool {
+        self.asked.is_some() && !self.has_turn(now)
+    }
+
+    /// Whether it may get a turn: it has none, and its last failure is a while ago.
+    fn may_be_asked(self, now: u64) -> bool {
+        self.asked.is_none() && self.failed.is_none_or(|at| now >= at.saturating_add(UPLOAD_LEASE))
+    }
+
+    /// When something of this changes by itself.
+    pub fn ends(self) -> impl Iterator<Item = u64> {
+        self.asked.into_iter().chain(self.failed).map(|at| at.saturating_add(UPLOAD_LEASE))
+    }
 }
 
 /// Everything that a decision about one task rests on, read at one moment.
@@ -186,18 +231,16 @@ fn reveal_steps(view: &View<'_>) -> Vec<Step> {
     steps
 }
 
-/// Who is asked for the result: a worker whose reveal stands on chain, connected, and rather not one that failed at it;
-/// where all have failed, one of them after a while.
+/// Who is asked for the result: of the workers whose reveal stands on chain and that are connected, the one whose turn it is,
+/// else one that has not failed at it, else the one whose failure is longest ago.
 fn uploader(view: &View<'_>) -> Option<Address> {
     let proved = |p: &&Part| {
         let vote = view.votes.iter().find(|v| v.worker == p.worker);
         vote.is_some_and(|v| v.status == ContributionStatus::Proved)
     };
-    let failed = |p: &&Part| matches!(p.status, Status::ResultUploadFailed | Status::ResultUploadRequestFailed);
     let able = view.parts.iter().filter(proved).filter(|p| p.connected);
-    let asked = |p: &&Part| matches!(p.status, Status::ResultUploadRequested | Status::ResultUploading);
-    let fresh = able.clone().find(asked).or_else(|| able.clone().find(|p| !failed(p)));
-    fresh.or_else(|| able.clone().find(|p| p.rested)).map(|p| p.worker)
+    let next = || able.clone().filter(|p| p.upload.may_be_asked(view.now)).min_by_key(|p| p.upload.failed);
+    able.clone().find(|p| p.upload.has_turn(view.now)).or_else(next).map(|p| p.worker)
 }
 
 /// Stops everybody whose contribution would come too late.
@@ -356,7 +399,7 @@ mod tests {
     }
 
     fn part(n: u8, status: Status) -> Part {
-        Part { worker: who(n), status, weight: U256::from(2), connected: true, late: false, rested: false }
+        Part { worker: who(n), status, weight: U256::from(2), connected: true, late: false, upload: Upload::default() }
     }
 
     fn view<'a>(now: u64, task: &'a ChainTask, votes: &'a [Vote], parts: &'a [Part]) -> View<'a> {
@@ -442,24 +485,35 @@ mod tests {
 
     #[test]
     fn a_result_is_asked_of_one_that_has_not_failed_and_else_again_after_a_while() {
-        use Status::{ResultUploadFailed, ResultUploadRequested, Revealed};
-        let revealing = task(TaskStatus::Revealing);
+        use Status::{ResultUploadFailed, ResultUploadRequested, ResultUploading};
+        let revealing = ChainTask { reveal_deadline: 10_000, final_deadline: 10_000, ..task(TaskStatus::Revealing) };
         let votes = [1, 2].map(|n| vote(n, ContributionStatus::Proved, GOOD));
-        let asked = |parts: &[Part]| match steps(&view(40, &revealing, &votes, parts))[..] {
-            [] => None,
-            [Step::Upload(worker)] => Some(worker),
-            ref other => panic!("{other:?}"),
+        let asked = |now, parts: &[Part]| {
+            let steps = steps(&view(now, &revealing, &votes, parts));
+            steps.iter().find_map(|step| if let Step::Upload(worker) = step { Some(*worker) } else { None })
         };
-        let mut parts = [part(1, ResultUploadFailed), part(2, Revealed)];
-        assert_eq!(asked(&parts), Some(who(2)));
-        parts[1].status = ResultUploadRequested;
-        assert_eq!(asked(&parts), Some(who(2)));
-        parts[1].status = ResultUploadFailed;
-        assert_eq!(asked(&parts), None, "both failed a moment ago");
-        parts[0].rested = true;
-        assert_eq!(asked(&parts), Some(who(1)));
+        let mut parts = [1, 2].map(|n| part(n, Status::Revealed));
+        let says = |parts: &mut [Part; 2], n: usize, status, date| {
+            parts[n - 1].status = status;
+            parts[n - 1].upload = parts[n - 1].upload.after(status, date);
+        };
+        says(&mut parts, 1, ResultUploadFailed, 100);
+        assert_eq!(asked(100, &parts), Some(who(2)));
+        says(&mut parts, 2, ResultUploadRequested, 100);
+        says(&mut parts, 2, ResultUploading, 110);
+        says(&mut parts, 2, Status::Recovering, 120);
+        says(&mut parts, 2, ResultUploadRequested, 130);
+        assert_eq!(asked(159, &parts), Some(who(2)));
+        assert!(parts[1].upload.is_over(160), "a turn is not made longer by what its worker says");
+        says(&mut parts, 2, ResultUploadFailed, 160);
+        assert_eq!(asked(160, &parts), Some(who(1)));
         parts[0].connected = false;
-        assert_eq!(asked(&parts), None);
+        assert_eq!(asked(160, &parts), None, "it failed a moment ago");
+        says(&mut parts, 2, ResultUploading, 170);
+        assert_eq!(asked(219, &parts), None, "it does not give itself a turn");
+        assert_eq!(asked(220, &parts), Some(who(2)));
+        parts[0].connected = true;
+        assert_eq!(asked(220, &parts), Some(who(1)), "its failure is longer ago");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use bourse_protocol::{
     ids::{ResultDigest, TaskId},
     outlook::{self, Leases},
     replicate::Status,
-    task::{self, Part, Stage, Step, View, Vote},
+    task::{self, Part, Stage, Step, Upload, View, Vote},
 };
 use std::{collections::BTreeMap, fmt::Write, path::PathBuf};
 
@@ -109,7 +109,8 @@ fn the_steps_of_the_scheduler() {
             let mut lines: BTreeMap<String, BTreeMap<Status, String>> = BTreeMap::new();
             for status in Status::ALL {
                 for (mark, connected, late) in [('+', true, false), ('-', false, false), ('~', true, true)] {
-                    let part = Part { worker: who(1), status, weight: U256::from(2), connected, late, rested: false };
+                    let upload = Upload::default().after(status, now);
+                    let part = Part { worker: who(1), status, weight: U256::from(2), connected, late, upload };
                     let parts = [part];
                     let view = View { now, trust: trust(&votes), task: &chain, votes: &votes, parts: &parts, result };
                     let steps: Vec<_> = task::steps(&view).iter().map(word).collect();
@@ -168,7 +169,7 @@ fn what_is_said_of_each_task() {
                 weight: U256::from(2),
                 connected: true,
                 late: false,
-                rested: false,
+                upload: Upload::default(),
             };
             let parts = [part(1)];
             let view = View { now, trust: trust(&votes), task: &chain, votes: &votes, parts: &parts, result };

@@ -1,6 +1,11 @@
 //! Is the result that a worker uploaded the one that was agreed on? A worker's word is not enough to pay everybody.
 
-use bourse_protocol::{deal::ResultLink, ids::ResultDigest};
+use bourse_protocol::{
+    Bytes,
+    computed::{MAX_CALLBACK, callback_digest},
+    deal::ResultLink,
+    ids::ResultDigest,
+};
 use futures_util::{StreamExt, future::BoxFuture};
 use sha2::{Digest, Sha256};
 
@@ -34,15 +39,18 @@ pub enum Error {
         /// On chain.
         agreed: ResultDigest,
     },
-    /// Too large to check.
-    #[error("the result is larger than {MAX_RESULT} bytes")]
-    TooLarge,
+    /// Too large to check, or to be pushed to a contract.
+    #[error("the result is larger than {0} bytes")]
+    TooLarge(u64),
 }
 
 /// Where results lie: a gateway over HTTP, or a simulation's.
 pub trait Results: std::fmt::Debug + Send + Sync {
     /// The digest of the bytes under `link`.
     fn digest(&self, link: ResultLink) -> BoxFuture<'static, Result<ResultDigest, Error>>;
+
+    /// The bytes under `link` that a contract gets, at most [`MAX_CALLBACK`].
+    fn callback(&self, link: ResultLink) -> BoxFuture<'static, Result<Bytes, Error>>;
 }
 
 /// An IPFS gateway.
@@ -56,17 +64,45 @@ pub(crate) struct Gateway {
 impl Results for Gateway {
     fn digest(&self, link: ResultLink) -> BoxFuture<'static, Result<ResultDigest, Error>> {
         let (http, url) = (self.http.clone(), self.url.clone());
-        Box::pin(async move { read(&http, &url, link).await })
+        Box::pin(async move {
+            let mut hash = Sha256::new();
+            read(&http, &url, link, MAX_RESULT, |chunk| hash.update(chunk)).await?;
+            Ok(ResultDigest(bourse_protocol::B256::from_slice(&hash.finalize())))
+        })
+    }
+
+    fn callback(&self, link: ResultLink) -> BoxFuture<'static, Result<Bytes, Error>> {
+        let (http, url) = (self.http.clone(), self.url.clone());
+        Box::pin(async move {
+            let mut data = Vec::new();
+            read(&http, &url, link, MAX_CALLBACK as u64, |chunk| data.extend_from_slice(chunk)).await?;
+            Ok(data.into())
+        })
     }
 }
 
 /// Compares the result under `link` with the digest on chain.
 pub(crate) async fn result(results: &dyn Results, link: &ResultLink, agreed: ResultDigest) -> Result<(), Error> {
-    let found = results.digest(link.clone()).await?;
+    agree(link, results.digest(link.clone()).await?, agreed)
+}
+
+/// What is pushed to a contract of the result under `link`, if it has the digest on chain: the contract compares it again.
+pub(crate) async fn callback(results: &dyn Results, link: &ResultLink, agreed: ResultDigest) -> Result<Bytes, Error> {
+    let data = results.callback(link.clone()).await?;
+    agree(link, callback_digest(&data), agreed).map(|()| data)
+}
+
+fn agree(link: &ResultLink, found: ResultDigest, agreed: ResultDigest) -> Result<(), Error> {
     if found == agreed { Ok(()) } else { Err(Error::Mismatch { location: link.location.clone(), found, agreed }) }
 }
 
-async fn read(http: &reqwest::Client, gateway: &str, link: ResultLink) -> Result<ResultDigest, Error> {
+async fn read(
+    http: &reqwest::Client,
+    gateway: &str,
+    link: ResultLink,
+    limit: u64,
+    mut take: impl FnMut(&[u8]),
+) -> Result<(), Error> {
     let location = link.location;
     let cid = location.strip_prefix("/ipfs/").filter(|cid| cid.bytes().all(|b| b.is_ascii_alphanumeric()));
     if link.storage != "ipfs" || cid.is_none_or(str::is_empty) {
@@ -76,14 +112,14 @@ async fn read(http: &reqwest::Client, gateway: &str, link: ResultLink) -> Result
     if !answer.status().is_success() {
         return Err(Error::Missing { location, status: answer.status().as_u16() });
     }
-    let (mut hash, mut size, mut body) = (Sha256::new(), 0u64, answer.bytes_stream());
+    let (mut size, mut body) = (0u64, answer.bytes_stream());
     while let Some(chunk) = body.next().await {
         let chunk = chunk?;
         size = size.saturating_add(chunk.len() as u64);
-        if size > MAX_RESULT {
-            return Err(Error::TooLarge);
+        if size > limit {
+            return Err(Error::TooLarge(limit));
         }
-        hash.update(&chunk);
+        take(&chunk);
     }
-    Ok(ResultDigest(bourse_protocol::B256::from_slice(&hash.finalize())))
+    Ok(())
 }

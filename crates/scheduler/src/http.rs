@@ -29,7 +29,7 @@ pub(crate) enum Query {
 }
 
 /// How the pool does: body of `GET /metrics`.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Metrics {
     /// Nothing is known that keeps the pool from working and does not pass by itself.
@@ -57,7 +57,7 @@ pub(crate) struct Metrics {
 }
 
 /// Something that keeps the pool from working.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Obstacle {
     /// For programs: `disk`, `nodes` or `sender`.

@@ -16,7 +16,7 @@ use bourse_protocol::{
     ids::{DealId, ResultDigest, TaskId},
     link::{ToScheduler, ToWorker},
     replicate::{Cause, CauseCode, Status},
-    task::{self, Part, Sending, Stage, Step, View, Vote},
+    task::{self, Part, Sending, Stage, Step, UPLOAD_LEASE, View, Vote},
 };
 use bourse_service::{
     clock::Clock,
@@ -27,8 +27,6 @@ use replicate::{Lesson, Replicate, before_contributed, before_revealed, judgemen
 use std::collections::{BTreeMap, BTreeSet};
 use tracing::info;
 
-/// A worker that was asked for its result and is silent for this long is not asked again, in seconds.
-const UPLOAD_LEASE: u64 = 60;
 /// A worker that failed at a task without a contribution may be given the same task again after this time, in seconds.
 const AGAIN: u64 = 30;
 /// Blocks above the end of a task after which it is taken off the table: as long as a sender watches its transactions.
@@ -201,8 +199,9 @@ impl Pool {
 
     /// Whether a worker was asked for its result and may still bring it.
     pub(crate) fn is_asked(&self, id: TaskId, worker: Address) -> bool {
-        let asked = |s| matches!(s, Status::ResultUploadRequested | Status::ResultUploading);
-        self.tasks.get(&id).is_some_and(|e| e.replicates.iter().any(|r| r.worker == worker && asked(r.status())))
+        let shown = |s| matches!(s, Status::ResultUploadRequested | Status::ResultUploading);
+        let asked = |r: &Replicate| shown(r.status()) && r.upload().asked.is_some();
+        self.tasks.get(&id).and_then(|e| e.replicate_of(worker)).is_some_and(asked)
     }
 
     /// Puts a task on the table, as remembered or new.
@@ -288,12 +287,9 @@ impl Pool {
         let passes = |at: u64| after < at && at <= until;
         let due = |e: &Entry| {
             let c = &e.chain;
-            let patience = self.runs.patience(e.deal.app.pointer, e.period);
-            let lease = |r: &Replicate| {
-                let ends = |lease: u64| passes(r.began().saturating_add(lease));
-                ends(patience) || ends(e.period) || passes(r.since().saturating_add(UPLOAD_LEASE))
-            };
+            let lease = |r: &Replicate| passes(r.began().saturating_add(e.period)) || r.upload().ends().any(passes);
             [c.contribution_deadline, c.reveal_deadline, c.final_deadline].into_iter().any(passes)
+                || self.replaced(e).into_iter().any(passes)
                 || e.replicates.iter().any(lease)
         };
         self.tasks.iter().filter(|(_, e)| e.ended.is_none() && due(e)).map(|(id, _)| *id).collect()
@@ -340,16 +336,21 @@ impl Pool {
     }
 
     fn parts(&self, entry: &Entry, now: u64) -> Vec<Part> {
-        let patience = self.runs.patience(entry.deal.app.pointer, entry.period);
-        let part = |r: &Replicate| Part {
+        let part = |(r, replaced): (&Replicate, u64)| Part {
             worker: r.worker,
             status: r.status(),
             weight: r.weight,
             connected: self.crew.is_here(r.worker),
-            late: now >= r.began().saturating_add(patience) && !planted(Defect::SilentKept),
-            rested: now >= r.since().saturating_add(UPLOAD_LEASE),
+            late: now >= replaced && !planted(Defect::SilentKept),
+            upload: r.upload(),
         };
-        entry.replicates.iter().map(part).collect()
+        entry.replicates.iter().zip(self.replaced(entry)).map(part).collect()
+    }
+
+    /// When each replicate of a task is replaced unless it has contributed.
+    fn replaced(&self, entry: &Entry) -> Vec<u64> {
+        let replicates: Vec<_> = entry.replicates.iter().map(|r| (r.began(), r.is_pending())).collect();
+        self.runs.replaced(entry.deal.app.pointer, entry.period, &replicates)
     }
 
     /// A transaction about a task is on its way, or is not any more.
@@ -392,17 +393,15 @@ impl Pool {
         missed.into_iter().for_each(|(worker, status)| self.record(id, worker, status, None, now));
     }
 
-    /// Ends leases: a silent replicate is given up after T, a silent upload after [`UPLOAD_LEASE`].
+    /// Ends leases: a silent replicate is given up after T, an upload after [`UPLOAD_LEASE`].
     fn expire(&mut self, id: TaskId, now: u64) {
         let Some(entry) = self.tasks.get(&id) else { return };
         let mut expired = Vec::new();
         for r in &entry.replicates {
-            let status = r.status();
-            let uploading = matches!(status, Status::ResultUploadRequested | Status::ResultUploading);
             if r.is_pending() && now >= r.began().saturating_add(entry.period) {
                 let cause = Cause::new(CauseCode::WorkerLost, format!("no contribution within {} s", entry.period));
                 expired.push((r.worker, Status::WorkerLost, cause));
-            } else if uploading && now >= r.since() + UPLOAD_LEASE {
+            } else if entry.result.is_none() && !r.status().is_final() && r.upload().is_over(now) {
                 let cause = Cause::new(CauseCode::ResultUploadFailed, format!("no result within {UPLOAD_LEASE} s"));
                 expired.push((r.worker, Status::ResultUploadFailed, cause));
             }
@@ -504,17 +503,19 @@ impl Pool {
     /// A task needs no opening any more.
     pub(crate) fn want_opened_no_more(&mut self, id: TaskId) {
         if let Some(entry) = self.tasks.get(&id) {
-            self.unopened.remove(entry.deal.requester, id);
+            self.unopened.take(entry.deal.requester, id);
         }
     }
 
     /// The next task to open, fair between requesters, while so many openings are under way. One whose workers are not in
-    /// sight can wait: a deal of thousands would keep every other transaction of the pool waiting.
+    /// sight can wait: a deal of thousands would keep every other transaction of the pool waiting. What a requester's open
+    /// tasks wait for holds back its own alone: nobody here may ever be able to run them.
     pub(crate) fn next_to_open(&self, under_way: usize) -> Option<TaskId> {
-        let ahead = under_way.saturating_add(self.waiting.len());
-        let idle = |id: &TaskId| self.tasks.get(id).map_or(0, |entry| self.crew.idle_count(entry.need.stake));
-        let room = |id: &TaskId| ahead < idle(id).saturating_add(OPENED_AHEAD);
-        self.unopened.order(OFFERS).into_iter().find(room)
+        let idle = |id| self.tasks.get(&id).map_or(0, |entry| self.crew.idle_count(entry.need.stake));
+        self.unopened.first(|requester, id| {
+            let ahead = under_way.saturating_add(self.waiting.of(requester));
+            ahead < idle(id).saturating_add(OPENED_AHEAD)
+        })
     }
 
     /// Tells a worker, whose deposit was read, if that is why it gets nothing.

@@ -38,6 +38,9 @@ impl Queue {
             tasks.remove(&place);
             if tasks.is_empty() {
                 self.waiting.remove(&requester);
+                if !self.running.contains_key(&requester) {
+                    self.served.remove(&requester);
+                }
             }
         }
     }
@@ -47,14 +50,26 @@ impl Queue {
         let count = self.running.entry(requester).or_default();
         *count = if more { *count + 1 } else { count.saturating_sub(1) };
         if more {
-            self.turn += 1;
-            self.served.insert(requester, self.turn);
+            self.serve(requester);
         } else if *count == 0 {
             self.running.remove(&requester);
             if !self.waiting.contains_key(&requester) {
                 self.served.remove(&requester);
             }
         }
+    }
+
+    /// A task has had its turn.
+    pub(crate) fn take(&mut self, requester: Address, task: TaskId) {
+        if self.members.contains_key(&task) {
+            self.serve(requester);
+            self.remove(requester, task);
+        }
+    }
+
+    fn serve(&mut self, requester: Address) {
+        self.turn += 1;
+        self.served.insert(requester, self.turn);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -65,10 +80,27 @@ impl Queue {
         self.members.len()
     }
 
+    /// How many tasks of one requester wait.
+    pub(crate) fn of(&self, requester: Address) -> usize {
+        self.waiting.get(&requester).map_or(0, BTreeMap::len)
+    }
+
+    /// The task to serve now, of the requesters whose oldest passes.
+    pub(crate) fn first(&self, passes: impl Fn(Address, TaskId) -> bool) -> Option<TaskId> {
+        let oldest = self.waiting.iter().filter_map(|(requester, tasks)| Some((*requester, *tasks.values().next()?)));
+        let next =
+            oldest.filter(|(requester, task)| passes(*requester, *task)).min_by_key(|(r, _)| (self.rank(*r), *r));
+        next.map(|(_, task)| task)
+    }
+
+    /// Who has the fewest workers at work comes first, then who was served longest ago.
+    fn rank(&self, requester: Address) -> (u32, u64) {
+        (self.running.get(&requester).copied().unwrap_or(0), self.served.get(&requester).copied().unwrap_or(0))
+    }
+
     /// The tasks in the order in which they should be served now, at most `limit`: one of each requester in turn.
     pub(crate) fn order(&self, limit: usize) -> Vec<TaskId> {
-        let rank = |r: &Address| (self.running.get(r).copied().unwrap_or(0), self.served.get(r).copied().unwrap_or(0));
-        let mut requesters: Vec<_> = self.waiting.iter().map(|(r, tasks)| (rank(r), *r, tasks)).collect();
+        let mut requesters: Vec<_> = self.waiting.iter().map(|(r, tasks)| (self.rank(*r), *r, tasks)).collect();
         requesters.sort_by_key(|(rank, requester, _)| (*rank, *requester));
         let mut tasks: Vec<_> = requesters.into_iter().map(|(.., tasks)| tasks.values().copied()).collect();
         let mut order = Vec::with_capacity(limit.min(self.len()));
@@ -102,6 +134,8 @@ mod tests {
         assert!(!queue.push(who(1), task(0)));
         queue.push(who(2), task(200));
         assert_eq!(queue.order(3), [task(0), task(200), task(1)]);
+        assert_eq!((queue.first(|_, _| true), queue.of(who(1)), queue.of(who(3))), (Some(task(0)), 100, 0));
+        assert_eq!(queue.first(|requester, _| requester != who(1)), Some(task(200)));
         queue.running(who(1), true);
         assert_eq!(queue.order(2), [task(200), task(0)], "who has nothing at work comes first");
         queue.running(who(2), true);
@@ -119,6 +153,9 @@ mod tests {
         queue.running(who(1), true);
         queue.remove(who(1), task(1));
         queue.running(who(1), false);
+        queue.push(who(2), task(2));
+        queue.take(who(2), task(2));
+        queue.take(who(3), task(3));
         assert!(queue.is_empty() && queue.running.is_empty() && queue.served.is_empty() && queue.waiting.is_empty());
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     store::{self, Remembered, Store},
 };
 use bourse_chain::{
-    Head, Hub, PrivateKeySigner, SendError, Sender,
+    Head, Hub, NodeStatus, PrivateKeySigner, SendError, Sender,
     follower::{Cursor, Follower, News},
 };
 use bourse_protocol::{
@@ -106,6 +106,8 @@ pub struct Service {
     failed: BTreeMap<TaskId, BTreeMap<String, u32>>,
     /// The disk is full: said once.
     full: bool,
+    /// Who waits for the metrics.
+    asked: Vec<oneshot::Sender<Metrics>>,
     /// When the next commit may be.
     commit_from: Instant,
     following: bool,
@@ -127,10 +129,11 @@ enum Done {
     Facts(Head, Vec<reads::Read>),
     NoFacts(Vec<TaskId>, bourse_chain::Error),
     Sent(TaskId, String, Result<(), SendError>),
+    Unread(TaskId, String, check::Error),
     Checked(TaskId, Address, ResultLink, Result<(), check::Error>),
     Standing(Address, Result<Standing, bourse_chain::Error>),
     Deposits(Result<reads::Deposits, bourse_chain::Error>),
-    Answered,
+    Looked(Vec<NodeStatus>, u64),
 }
 
 impl Service {
@@ -186,6 +189,7 @@ impl Service {
             waiting: BTreeMap::new(),
             failed: BTreeMap::new(),
             full: false,
+            asked: vec![],
             commit_from: Instant::now(),
             following: false,
             looked_at: config.clock.seconds(),
@@ -452,8 +456,14 @@ impl Service {
                 self.pool.sends(id, None);
                 self.agenda.add(id);
             }
+            Done::Unread(id, name, error) => {
+                warn!(task = %id, %error, "what the contract is to get cannot be read; trying again");
+                self.waiting.insert(name, self.pool.now() + RETRY);
+                self.pool.sends(id, None);
+                self.agenda.add(id);
+            }
             Done::Checked(id, worker, link, result) => self.checked(id, worker, link, result),
-            Done::Answered => {}
+            Done::Looked(nodes, depth) => self.say_metrics(&nodes, depth),
             Done::Standing(worker, standing) => {
                 let current = self.standings.done(worker, standing.as_ref().ok().map(|standing| standing.block));
                 match standing {
@@ -578,8 +588,12 @@ impl Service {
             return;
         }
         let results = self.results.clone();
+        let pushed = self.pool.entry(task).is_some_and(|entry| entry.deal.has_callback());
         self.jobs.spawn(async move {
-            let result = check::result(&*results, &link, agreed).await;
+            let result = match pushed {
+                true => check::callback(&*results, &link, agreed).await.map(drop),
+                false => check::result(&*results, &link, agreed).await,
+            };
             Done::Checked(task, worker, link, result)
         });
     }
@@ -598,8 +612,20 @@ impl Service {
         }
     }
 
-    /// Answers once the nodes were looked at, beside the loop.
+    /// Answers once the nodes were looked at, beside the loop. They are looked at once for all who ask meanwhile.
     fn tell_metrics(&mut self, reply: oneshot::Sender<Metrics>) {
+        self.asked.push(reply);
+        if self.asked.len() > 1 {
+            return;
+        }
+        let client = self.hub.client.clone();
+        self.jobs.spawn(async move {
+            let nodes = client.probe().await;
+            Done::Looked(nodes, client.depth().await.unwrap_or_default())
+        });
+    }
+
+    fn say_metrics(&mut self, nodes: &[NodeStatus], depth: u64) {
         let (known, connected) = self.pool.crew.count();
         let metrics = Metrics {
             ok: true,
@@ -611,16 +637,14 @@ impl Service {
             known_workers: known,
             newest_block: self.cursor.next().checked_sub(1),
             blocks_left: None,
-            nodes: vec![],
+            nodes: nodes.to_vec(),
             sender: self.sender.status(),
         };
-        let client = self.hub.client.clone();
-        self.jobs.spawn(async move {
-            let nodes = client.probe().await;
-            let depth = client.depth().await.unwrap_or_default();
-            let _ = reply.send(Metrics { nodes, ..metrics }.judged(depth));
-            Done::Answered
-        });
+        let metrics = metrics.judged(depth);
+        for reply in self.asked.drain(..) {
+            // Whoever asked may have gone.
+            let _ = reply.send(metrics.clone());
+        }
     }
 
     fn answer(&mut self, query: Query) {

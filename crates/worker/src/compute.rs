@@ -6,7 +6,7 @@
 use crate::{
     context::{Context, Trouble},
     fetch::{self, Source, Wanted},
-    folder::{Folder, OUT},
+    folder::{CALLBACK, Folder, OUT},
     machine::{Machine, Sandbox, StandIn},
     replicate::Terms,
     store::Answer,
@@ -15,7 +15,7 @@ use crate::{
 use bourse_chain::hub::App;
 use bourse_protocol::{
     B256,
-    computed::{OutputPath, Plan},
+    computed::{self, OutputPath, Plan},
     failure::{self, Failure},
     ids::ResultDigest,
     ipfs::{Multiaddr, decode_multiaddr},
@@ -36,9 +36,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Most input files of one deal.
 const MAX_INPUT_FILES: usize = 64;
-/// How an output folder, or a callback, is answered for now.
+/// How an output folder, or a callback that nobody waits for, is answered.
 const ONE_FILE: &str =
     "name a single file in deterministic-output-path: only that can be stored and checked by everybody";
+/// How a file is answered where a contract waits for the result.
+const DATA: &str = "write callback-data: the request names a contract that gets it";
 
 /// One run of one task.
 pub(crate) struct Run<'a> {
@@ -92,7 +94,11 @@ impl Run<'_> {
         };
         let content = content.map_err(|cause| Trouble::Here(Status::ComputeFailed, cause))?;
         self.say(Status::Computed).await?;
-        Ok(Answer { digest: sha256(&content), file: String::new() })
+        let digest = match self.terms.deal.has_callback() {
+            true => computed::callback_digest(&content),
+            false => sha256(&content),
+        };
+        Ok(Answer { digest, file: String::new() })
     }
 
     async fn honest(&self, sandbox: &Sandbox, folder: &Folder) -> Result<Answer, Trouble> {
@@ -116,7 +122,7 @@ impl Run<'_> {
         let report = sandbox.engine.run(job, self.limits(), self.cancel.clone()).await.map_err(engine_fault)?;
         self.linger(began).await?;
         folder.keep_console(&report).map_err(|e| Trouble::disk(folder.path(), &e))?;
-        let answer = judge(folder, report).await?;
+        let answer = judge(folder, report, self.terms.deal.has_callback()).await?;
         self.say(Status::Computed).await?;
         Ok(answer)
     }
@@ -135,6 +141,9 @@ impl Run<'_> {
     fn forge(&self, folder: &Folder) -> Result<Answer, Trouble> {
         tracing::warn!(task = %self.assignment.task, "forging the result instead of computing it");
         let text = format!(r#"{{"forged":"{}","task":"{}"}}"#, self.context.wallet, self.assignment.task);
+        if self.terms.deal.has_callback() {
+            return callback(folder, text.as_bytes());
+        }
         let path = folder.output().join("result.json");
         std::fs::write(&path, &text).map_err(|e| Trouble::disk(&path, &e))?;
         Ok(Answer { digest: sha256(text.as_bytes()), file: format!("{OUT}/result.json") })
@@ -142,6 +151,10 @@ impl Run<'_> {
 
     async fn failed(&self, folder: &Folder, status: Status, failure: &Failure) -> Result<Answer, Trouble> {
         self.context.say(self.assignment.task, status, Some(failure.cause())).await.map_err(Trouble::Stop)?;
+        if self.terms.deal.has_callback() {
+            // No contract takes nothing for an answer; the text of a failure it might.
+            return callback(folder, &[]);
+        }
         folder.fail(failure).map_err(|e| Trouble::disk(folder.path(), &e))?;
         Ok(Answer { digest: sha256(&failure.write()), file: format!("{OUT}/{}", failure::FILE_NAME) })
     }
@@ -320,10 +333,16 @@ fn environment(assignment: &Assignment, terms: &Terms) -> BTreeMap<String, Strin
     .into()
 }
 
+/// The answer to a deal whose result is pushed to a contract.
+fn callback(folder: &Folder, data: &[u8]) -> Result<Answer, Trouble> {
+    folder.keep_callback(data).map_err(|e| Trouble::disk(folder.path(), &e))?;
+    Ok(Answer { digest: computed::callback_digest(data), file: CALLBACK.into() })
+}
+
 /// What a run amounts to.
-async fn judge(folder: &Folder, report: Report) -> Result<Answer, Trouble> {
+async fn judge(folder: &Folder, report: Report, has_callback: bool) -> Result<Answer, Trouble> {
     match report.outcome {
-        Outcome::Exited { code } => ended(folder, code, &report.stderr.text()).await,
+        Outcome::Exited { code } => ended(folder, code, &report.stderr.text(), has_callback).await,
         Outcome::Trapped { .. }
         | Outcome::OutOfFuel { .. }
         | Outcome::OutOfMemory { .. }
@@ -337,19 +356,22 @@ async fn judge(folder: &Folder, report: Report) -> Result<Answer, Trouble> {
 }
 
 /// An app that ended by itself is judged by what it left, whatever its exit code.
-async fn ended(folder: &Folder, code: i32, stderr: &str) -> Result<Answer, Trouble> {
+async fn ended(folder: &Folder, code: i32, stderr: &str, has_callback: bool) -> Result<Answer, Trouble> {
     let out = folder.output();
     let read = tokio::task::spawn_blocking(move || output::Output::read(&out)).await;
     match read.map_err(|e| here(Status::Failed, CauseCode::Unknown, format!("reading the output failed: {e}")))? {
         Ok(output) => {
-            let file = match &output.plan {
-                Plan::Output(path) => single_file(folder, path),
-                Plan::Callback(_) => None,
-            };
-            let file = file.ok_or_else(|| {
-                Trouble::Alike(Status::ComputeFailed, Failure::new(CauseCode::DeterminismHashNotFound, ONE_FILE))
-            })?;
-            Ok(Answer { digest: output.digest, file })
+            let other =
+                |text| Trouble::Alike(Status::ComputeFailed, Failure::new(CauseCode::DeterminismHashNotFound, text));
+            match &output.plan {
+                Plan::Callback(data) if has_callback => callback(folder, data),
+                Plan::Output(_) if has_callback => Err(other(DATA)),
+                Plan::Output(path) => {
+                    let file = single_file(folder, path).ok_or_else(|| other(ONE_FILE))?;
+                    Ok(Answer { digest: output.digest, file })
+                }
+                Plan::Callback(_) => Err(other(ONE_FILE)),
+            }
         }
         Err(output::Error::App(error)) if code == 0 => {
             let failure = Failure::new(CauseCode::DeterminismHashNotFound, with_last_words(error.to_string(), stderr));

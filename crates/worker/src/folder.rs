@@ -11,6 +11,8 @@ use std::{
 
 /// The output folder, below the task's.
 pub(crate) const OUT: &str = "out";
+/// What a callback gets, below the task's folder, where no app writes.
+pub(crate) const CALLBACK: &str = "callback-data";
 
 /// The folders of all tasks: one each, named by the task.
 #[derive(Clone, Debug)]
@@ -83,6 +85,11 @@ impl Folder {
         fs::create_dir_all(self.output())?;
         fs::write(self.output().join(bourse_protocol::failure::FILE_NAME), failure.write())?;
         fs::write(self.output().join(computed::FILE_NAME), Failure::computed_json())
+    }
+
+    /// Puts what a callback gets beside the output.
+    pub(crate) fn keep_callback(&self, data: &[u8]) -> io::Result<()> {
+        fs::write(self.path.join(CALLBACK), data)
     }
 
     /// Makes sure that `file` (relative to this folder) survives a loss of power.

@@ -67,7 +67,7 @@ pub(crate) struct Record {
 pub(crate) struct Answer {
     /// The value that is voted on.
     pub(crate) digest: ResultDigest,
-    /// The file it is the sha2-256 of, relative to the task's folder.
+    /// The file it is the digest of, relative to the task's folder: the sha2-256, and of [`crate::folder::CALLBACK`] the keccak256.
     pub(crate) file: String,
 }
 

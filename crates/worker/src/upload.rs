@@ -1,6 +1,7 @@
 //! Storing a result: one file to an IPFS node's `add`, checked against the content id that the worker computes itself.
 
-use bourse_protocol::{B256, ids::ResultDigest, ipfs};
+use crate::folder::CALLBACK;
+use bourse_protocol::{B256, computed::callback_digest, ids::ResultDigest, ipfs};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::{
@@ -48,7 +49,7 @@ struct Added {
     hash: ipfs::Cid,
 }
 
-/// Stores `file`, whose sha2-256 is `digest`, and returns its content id.
+/// Stores `file`, whose `digest` is its sha2-256, or its keccak256 if a callback gets it, and returns its content id.
 pub(crate) async fn upload(
     http: &reqwest::Client,
     url: &str,
@@ -60,7 +61,11 @@ pub(crate) async fn upload(
     let path = file.to_owned();
     let hashed = tokio::task::spawn_blocking(move || hash(&path)).await.map_err(|e| unreadable(e.to_string()))?;
     let (cid, found) = hashed.map_err(|e| unreadable(e.to_string()))?;
-    if found != digest.0 {
+    let found = match file.file_name().is_some_and(|name| name == CALLBACK) {
+        true => callback_digest(&tokio::fs::read(file).await.map_err(|e| unreadable(e.to_string()))?),
+        false => ResultDigest(found),
+    };
+    if found != digest {
         return Err(Error::Changed { path: file.to_owned() });
     }
     let failed = |reason: String| Error::Store { url: url.into(), reason };

@@ -6,7 +6,7 @@ use crate::{
     node::Treat,
     world::{Life, Worker, World},
 };
-use bourse_protocol::{B256, U256, ids::TaskId, ipfs::Multiaddr, link::LOST_SECONDS, replicate::Status};
+use bourse_protocol::{Address, B256, U256, ids::TaskId, ipfs::Multiaddr, link::LOST_SECONDS, replicate::Status};
 use bourse_service::clock::Clock;
 use std::time::Duration;
 
@@ -85,6 +85,15 @@ pub(crate) async fn two_workers_that_agree_are_paid() -> Life {
     world.until(task, &worker, Status::ResultUploaded).await;
     other.node.behave(|manners| manners.reveal = Treat::Passes);
     world.until(task, &other, Status::Completed).await;
+    world.until(task, &worker, Status::Completed).await
+}
+
+pub(crate) async fn a_result_that_a_contract_waits_for() -> Life {
+    let world = World::open().await;
+    let worker = world.worker(WORKER).await;
+    let callback = Address::repeat_byte(0xca);
+    let request = run_of(&world, b"not looked at").await;
+    let task = world.market.buy(Request { callback, ..request }).await;
     world.until(task, &worker, Status::Completed).await
 }
 

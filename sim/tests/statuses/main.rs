@@ -64,6 +64,13 @@ async fn a_second_worker_of_one_wallet_is_refused() {
     assert!(refusal.contains("is connected already: a wallet serves one worker at a time"), "{refusal}");
 }
 
+/// The chain takes no other bytes than those that were voted on, and no other digest of them than its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_a_contract_waits_for_is_pushed_to_it() {
+    let life = causes::a_result_that_a_contract_waits_for().await;
+    assert!(life.iter().any(|known| known.0 == Status::Completed), "{life:#?}");
+}
+
 /// Development chains may be moved in time; nobody falls silent by that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_whose_time_is_moved_costs_no_worker_its_work() {

@@ -52,12 +52,13 @@ pub(crate) struct Request {
     pub(crate) app: Address,
     pub(crate) dataset: Address,
     pub(crate) params: String,
+    pub(crate) callback: Address,
     pub(crate) trust: u64,
 }
 
 impl Request {
     pub(crate) fn of(app: Address) -> Self {
-        Self { app, dataset: Address::ZERO, params: String::new(), trust: 1 }
+        Self { app, dataset: Address::ZERO, params: String::new(), callback: Address::ZERO, trust: 1 }
     }
 }
 
@@ -167,6 +168,7 @@ impl Market {
             category,
             trust,
             params: request.params,
+            callback: request.callback,
             salt,
             ..Default::default()
         };

@@ -1,7 +1,7 @@
 //! One replicate: its history, what that tells, and what it teaches of its worker and its app. Pure.
 
 use crate::store::{Remembered, current};
-use bourse_protocol::{Address, U256, api::StatusChange, deal::ContributionStatus, replicate::Status};
+use bourse_protocol::{Address, U256, api::StatusChange, deal::ContributionStatus, replicate::Status, task::Upload};
 
 /// A task in the hands of one worker.
 pub(super) struct Replicate {
@@ -74,6 +74,11 @@ impl Replicate {
         let passed = [Status::Contributing, Status::Contributed].into_iter();
         let passed = passed.filter(|status| last == Status::Revealed && !self.has_voted() && !self.has(*status));
         passed.chain([last]).collect()
+    }
+
+    /// How it stands with the requests for its result.
+    pub(super) fn upload(&self) -> Upload {
+        self.history.iter().fold(Upload::default(), |upload, change| upload.after(change.status, change.date))
     }
 
     /// When it was assigned last: a replicate that failed without a contribution may be assigned again.

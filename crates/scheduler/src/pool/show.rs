@@ -52,7 +52,7 @@ impl Pool {
             let vote = entry.votes.iter().find(|v| v.worker == r.worker);
             let leases = Leases {
                 contribution: r.began().saturating_add(patience),
-                upload: r.since().saturating_add(UPLOAD_LEASE),
+                upload: r.upload().asked.unwrap_or(r.since()).saturating_add(UPLOAD_LEASE),
             };
             let contribution = vote.map_or(ContributionStatus::Unset, |v| v.status);
             let outlook = outlook::of_replicate(expected(r.status(), contribution), &entry.chain, leases);

@@ -354,9 +354,55 @@ fn a_deal_of_thousands_is_opened_no_further_than_workers_are_in_sight() {
     assert_eq!(opened.len(), OPENED_AHEAD);
     assert!(pool.next_to_open(OPENED_AHEAD - 1).is_some());
     assert!(opened.iter().all(|id| pool.wait(*id)));
+    assert!(opened.contains(&task(1_000)), "fair between requesters");
+    let one_more = pool.next_to_open(0).expect("one of those that are open is of another requester");
+    pool.want_opened_no_more(one_more);
+    assert!(pool.wait(one_more));
     assert!(pool.next_to_open(0).is_none(), "those that are open wait for workers");
-    pool.wait_no_more(opened[0]);
+    pool.wait_no_more(one_more);
     assert!(pool.next_to_open(0).is_some());
+}
+
+#[test]
+fn open_tasks_that_nobody_here_can_run_hold_back_only_those_of_their_requester() {
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    let task = |n: u64| TaskId(B256::from(U256::from(n)));
+    let put = |pool: &mut Pool, n: u64, requester: Address| {
+        let deal = Deal { requester, ..deal() };
+        let (index, result, stages, replicates) = (U256::ZERO, None, vec![], vec![]);
+        pool.open(Remembered { task: task(n), deal, index, result, stages, replicates }, 10_000, Need::default());
+        pool.want_opened(task(n));
+    };
+    for n in 1..=2 * OPENED_AHEAD as u64 {
+        put(&mut pool, n, deal().requester);
+    }
+    while let Some(id) = pool.next_to_open(0) {
+        pool.want_opened_no_more(id);
+        pool.wait(id);
+    }
+    assert_eq!(pool.waiting(), OPENED_AHEAD);
+    put(&mut pool, 1_000, Address::with_last_byte(77));
+    assert_eq!(pool.next_to_open(0), Some(task(1_000)));
+}
+
+#[test]
+fn a_worker_does_not_keep_its_turn_to_store_the_result_by_talking() {
+    let clock = Clock::virtual_at(1_000);
+    let mut pool = pool(&clock);
+    let _connection = at_work(&mut pool, 1_000);
+    sees(&mut pool, ContributionStatus::Proved);
+    pool.record(TASK, WORKER, Status::ResultUploadRequested, None, pool.now());
+    assert!(pool.is_asked(TASK, WORKER));
+    for second in 0..UPLOAD_LEASE {
+        let cause = Some(Cause::new(CauseCode::Unknown, format!("{second} %")));
+        pool.hear(WORKER, ToScheduler::Report { task: TASK, status: Status::ResultUploading, cause });
+        assert_eq!(status(&pool), Status::ResultUploading);
+        clock.advance(Duration::from_secs(1));
+    }
+    sees(&mut pool, ContributionStatus::Proved);
+    assert_eq!(status(&pool), Status::ResultUploadFailed);
+    pool.hear(WORKER, ToScheduler::Report { task: TASK, status: Status::ResultUploading, cause: None });
+    assert!(!pool.is_asked(TASK, WORKER), "it does not give itself another");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! What the scheduler sends to the chain.
 
 use super::{Done, Service};
+use crate::check;
 use bourse_chain::{Hub, SendError, Sender};
 use bourse_protocol::{
-    U256,
+    Bytes, U256,
     abi::IHub,
     deal::{ResultLink, TaskStatus},
     ids::{DealId, TaskId},
@@ -25,10 +26,19 @@ impl Service {
             None => name.clone(),
         };
         let (sender, hub, deal, index) = (self.sender.clone(), self.hub.clone(), entry.deal.id, entry.index);
+        // The contract that waits for the result gets what was agreed on, and nothing else is taken by the chain.
+        let pushed =
+            entry.deal.has_callback().then(|| (self.results.clone(), self.pool.digest(id).unwrap_or_default()));
         self.pool.sends(id, tx.sending());
         self.jobs.spawn(async move {
-            let result = send(&sender, &hub, &transaction, (deal, index, id), tx).await;
-            Done::Sent(id, name, result)
+            let data = match (&tx, pushed) {
+                (Tx::Finalize(link), Some((results, agreed))) => check::callback(&*results, link, agreed).await,
+                _ => Ok(Bytes::new()),
+            };
+            match data {
+                Ok(data) => Done::Sent(id, name, send(&sender, &hub, &transaction, (deal, index, id), tx, data).await),
+                Err(error) => Done::Unread(id, name, error),
+            }
         });
     }
 }
@@ -65,13 +75,14 @@ async fn send(
     name: &str,
     (deal, index, task): (DealId, U256, TaskId),
     tx: Tx,
+    callback: Bytes,
 ) -> Result<(), SendError> {
     let (dealid, idx, taskid) = (deal.0, index, task.0);
     let to = hub.address;
     match tx {
         Tx::Initialize => sender.send(name, to, &IHub::initializeCall { dealid, idx }).await?,
         Tx::Finalize(link) => {
-            let call = IHub::finalizeCall { taskid, results: link.write(), resultsCallback: Default::default() };
+            let call = IHub::finalizeCall { taskid, results: link.write(), resultsCallback: callback };
             sender.send(name, to, &call).await?
         }
         Tx::Reopen => sender.send(name, to, &IHub::reopenCall { taskid }).await?,

@@ -7,7 +7,7 @@ use crate::{
 use bourse_chain::keys::test_key;
 use bourse_protocol::{
     B256,
-    deal::ContributionStatus,
+    deal::{ContributionStatus, TaskStatus},
     failure::Failure,
     ids::{ResultDigest, TaskId, result_hash},
     replicate::{CauseCode, Status},
@@ -52,6 +52,24 @@ async fn an_app_that_fails_alike_everywhere_is_paid_for_its_failure() {
         let failure = contributed_failure(&mut world, task, Status::ComputeFailed).await;
         assert_eq!(failure.code(), code, "{failure}");
         assert!(failure.to_string().contains(text), "{failure}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_contract_waits_for_has_the_digest_that_the_contract_takes() {
+    let mut world = World::with_worker().await;
+    let data = ("computed.json", r#"{"callback-data":"0x1234"}"#);
+    let cases: [(Vec<u8>, &[u8]); 3] =
+        [(app(&[data], 0), &[0x12, 0x34]), (app(&[("r", "42"), COMPUTED], 0), &[]), (module("", "unreachable"), &[])];
+    for (module, expected) in cases {
+        let app = world.market.app(&world.store, &module).await;
+        let callback = bourse_protocol::Address::repeat_byte(0xca);
+        let task = world.assign_request(Request { callback, ..Request::of(app) }).await.task;
+        world.pool.until(task, Status::Revealed).await;
+        let link = world.upload(task).await;
+        assert_eq!(world.store.get(&link.location).unwrap(), expected);
+        world.market.finalize_with(task, &link, expected).await;
+        assert_eq!(world.market.hub.task(task).await.unwrap().status, TaskStatus::Completed);
     }
 }
 

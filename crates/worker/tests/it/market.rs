@@ -60,6 +60,7 @@ pub(crate) struct Request {
     pub(crate) app: Address,
     pub(crate) dataset: Address,
     pub(crate) params: String,
+    pub(crate) callback: Address,
     pub(crate) trust: u64,
     pub(crate) category: u64,
     pub(crate) price: Nrlc,
@@ -67,7 +68,8 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn of(app: Address) -> Self {
-        Self { app, dataset: Address::ZERO, params: String::new(), trust: 1, category: 0, price: POOL_PRICE }
+        let (dataset, callback) = (Address::ZERO, Address::ZERO);
+        Self { app, dataset, params: String::new(), callback, trust: 1, category: 0, price: POOL_PRICE }
     }
 }
 
@@ -197,6 +199,7 @@ impl Market {
             category,
             trust,
             params: request.params,
+            callback: request.callback,
             salt,
             ..Default::default()
         };
@@ -253,7 +256,12 @@ impl Market {
     }
 
     pub(crate) async fn finalize(&self, task: TaskId, link: &ResultLink) {
-        let call = IHub::finalizeCall { taskid: task.0, results: link.write(), resultsCallback: Bytes::new() };
+        self.finalize_with(task, link, &[]).await;
+    }
+
+    pub(crate) async fn finalize_with(&self, task: TaskId, link: &ResultLink, callback: &[u8]) {
+        let callback = Bytes::copy_from_slice(callback);
+        let call = IHub::finalizeCall { taskid: task.0, results: link.write(), resultsCallback: callback };
         self.send(OWNER, self.hub.address, &call).await;
     }
 

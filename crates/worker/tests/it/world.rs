@@ -105,12 +105,17 @@ impl World {
 
     /// From the reveal to the payment. Returns where the result lies.
     pub(crate) async fn finish(&mut self, task: TaskId) -> ResultLink {
-        self.pool.send(&ToWorker::Upload { task });
-        let link = self.pool.uploaded(task).await;
+        let link = self.upload(task).await;
         self.market.finalize(task, &link).await;
         self.pool.send(&ToWorker::Complete { task });
         self.pool.until(task, Status::Completed).await;
         link
+    }
+
+    /// The worker stores its result. Returns where.
+    pub(crate) async fn upload(&mut self, task: TaskId) -> ResultLink {
+        self.pool.send(&ToWorker::Upload { task });
+        self.pool.uploaded(task).await
     }
 
     /// The worker's contribution on chain.
