@@ -5,7 +5,8 @@ use crate::{
     tally::{Fault, Tally},
 };
 use bourse_protocol::{
-    Address, B256, Bytes,
+    Address, Bytes,
+    computed::file_digest,
     deal::ResultLink,
     ids::{ResultDigest, TaskId},
     replicate::Cause,
@@ -13,7 +14,6 @@ use bourse_protocol::{
 use bourse_scheduler::{ResultError, Results};
 use bourse_worker::StandIn;
 use futures_util::future::BoxFuture;
-use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -65,11 +65,7 @@ pub(crate) fn right(task: TaskId) -> Vec<u8> {
 
 /// The digest of the right answer.
 pub(crate) fn right_digest(task: TaskId) -> ResultDigest {
-    digest(&right(task))
-}
-
-fn digest(content: &[u8]) -> ResultDigest {
-    ResultDigest(B256::new(Sha256::digest(content).into()))
+    file_digest(&right(task))
 }
 
 /// One worker's computer.

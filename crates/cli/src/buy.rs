@@ -1,6 +1,6 @@
 //! Buying a computation: orders from the market, a request, a match, and the wait for a result that is checked.
 
-use crate::{failure, publish};
+use crate::failure;
 use bourse_chain::{
     Hub, PrivateKeySigner, SendError, Sender,
     alloy::{primitives::Bytes, primitives::keccak256, sol_types::SolEvent},
@@ -12,12 +12,14 @@ use bourse_protocol::{
     abi::{IHub, IRlc},
     api::{Match, TaskView},
     book::{self, Facts, Filter, Kind, Standing, Window, check_match},
+    computed::{NO_CALLBACK, file_digest, is_result},
     deal::{ResultLink, TaskStatus},
     failure::Failure,
     ids::{DealId, ResultDigest, TaskId},
     money::Nrlc,
     orders::{AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder},
     params::Params,
+    replicate::CauseCode,
 };
 use eyre::WrapErr;
 use std::{
@@ -387,8 +389,8 @@ pub(crate) async fn fetch(
         }
         content.extend_from_slice(&chunk);
     }
-    let found = ResultDigest(publish::sha256(&content));
-    if found != digest {
+    if !is_result(&content, digest) {
+        let found = file_digest(&content);
         return Err(failure::computation(format!(
             "the file at {url} is not the result: its digest is {found}, the workers agreed on {digest}; do not use it"
         )));
@@ -399,6 +401,8 @@ pub(crate) async fn fetch(
 impl Outcome {
     /// The failure that the workers agreed on, if the result is one.
     pub(crate) fn failure(&self) -> Option<Failure> {
-        Failure::read(&self.content)
+        let nothing = self.content == NO_CALLBACK;
+        let unsaid = || Failure::new(CauseCode::Unknown, "the run failed, and its contract got nothing");
+        Failure::read(&self.content).or_else(|| nothing.then(unsaid))
     }
 }

@@ -9,6 +9,7 @@
 use crate::ids::ResultDigest;
 use alloy_primitives::{B256, Bytes, hex, keccak256};
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fmt};
 
 /// Name of the file in [`OUTPUT_FOLDER`] that holds the plan.
@@ -17,8 +18,11 @@ pub const FILE_NAME: &str = "computed.json";
 pub const OUTPUT_FOLDER: &str = "/iexec_out";
 /// Largest `computed.json` that is read, in bytes.
 pub const MAX_FILE: usize = 256 * 1024;
-/// Most bytes of `callback-data`: the contract keeps them, at about 700 gas a byte, and a block takes 30 million at most.
+/// Most bytes of `callback-data`: the contract keeps them, and all must fit into one transaction of 16,777,216 gas (EIP-7825).
 pub const MAX_CALLBACK: usize = 16 * 1024;
+/// What a contract gets where a run failed alike everywhere: nothing. No contract takes that for an answer; the text of a
+/// failure it might.
+pub const NO_CALLBACK: &[u8] = &[];
 /// Longest output path, in bytes.
 pub const MAX_PATH: usize = 1_024;
 
@@ -176,6 +180,16 @@ pub fn callback_digest(callback: &[u8]) -> ResultDigest {
     ResultDigest(keccak256(callback))
 }
 
+/// Whether bytes are the result that was voted on: a file by its sha2-256, what a contract gets by its keccak256.
+pub fn is_result(bytes: &[u8], agreed: ResultDigest) -> bool {
+    file_digest(bytes) == agreed || callback_digest(bytes) == agreed
+}
+
+/// Digest of a file.
+pub fn file_digest(file: &[u8]) -> ResultDigest {
+    ResultDigest(B256::new(Sha256::digest(file).into()))
+}
+
 /// Digest of the output that a plan names.
 ///
 /// File: its sha2-256. Folder: keccak256 of the sha2-256 of its files, one after another in the order of their names
@@ -331,6 +345,8 @@ mod tests {
         // keccak256("abc"), a published test vector.
         let expected = b256!("4e03657aea45a94fc7d47ba826c8d667c0d1e6e33a64a036ec44f58fa12d6c45");
         assert_eq!(callback_digest(b"abc"), ResultDigest(expected));
+        assert!(is_result(b"abc", ResultDigest(abc)) && is_result(b"abc", ResultDigest(expected)));
+        assert!(!is_result(b"abd", ResultDigest(abc)) && !is_result(b"", ResultDigest(expected)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::{
     abi,
+    computed::{callback_digest, file_digest},
     ids::{DealId, ResultDigest, TaskId},
     money::Nrlc,
 };
@@ -93,10 +94,17 @@ impl Deal {
         })
     }
 
-    /// Whether the result is pushed to a contract: then its digest is one that the contract recomputes, see
-    /// [`crate::computed::callback_digest`]. Source: poco.md §7.6.
+    /// Whether the result is pushed to a contract. Source: poco.md §7.6.
     pub fn has_callback(&self) -> bool {
         self.callback != Address::ZERO
+    }
+
+    /// What workers vote on for a result of these bytes. Source: middleware.md §4.8.
+    pub fn result_digest(&self, result: &[u8]) -> ResultDigest {
+        match self.has_callback() {
+            true => callback_digest(result),
+            false => file_digest(result),
+        }
     }
 
     /// The last moment plus one at which a contribution is accepted, for category time `period` in seconds.

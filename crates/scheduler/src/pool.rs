@@ -1,5 +1,6 @@
 //! The pool's table: tasks and replicates in memory, each change noted in the store. No I/O but the store's flush.
 
+mod hear;
 mod replicate;
 mod show;
 
@@ -12,9 +13,9 @@ use crate::{
 use bourse_protocol::{
     Address, U256,
     api::{StageChange, StatusChange},
-    deal::{ChainTask, ContributionStatus, Deal, ResultLink, TaskStatus},
+    deal::{ChainTask, Deal, ResultLink, TaskStatus},
     ids::{DealId, ResultDigest, TaskId},
-    link::{ToScheduler, ToWorker},
+    link::ToWorker,
     replicate::{Cause, CauseCode, Status},
     task::{self, Part, Sending, Stage, Step, UPLOAD_LEASE, View, Vote},
 };
@@ -35,10 +36,6 @@ const BURIED: u64 = 64;
 const OFFERS: usize = 64;
 /// Tasks that are opened ahead of the workers who are free: each stakes gas, and its openings stand before other transactions.
 const OPENED_AHEAD: usize = 64;
-/// What a worker says of a cause is cut at so many bytes.
-const MAX_EVIDENCE: usize = 1_024;
-/// A replicate that has changed so often says nothing more by itself: an honest one changes about twenty times per attempt.
-const MAX_CHANGES: usize = 512;
 
 pub(crate) struct Pool {
     pub(crate) store: Store,
@@ -563,76 +560,10 @@ impl Pool {
         self.parts.get(&worker).map(|tasks| tasks.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// Takes in what a worker said.
-    pub(crate) fn hear(&mut self, worker: Address, message: ToScheduler) -> Heard {
-        match message {
-            ToScheduler::Draining => {
-                self.crew.drain(worker);
-                Heard::Draining
-            }
-            ToScheduler::Report { task, status, cause } => {
-                let cause = cause.map(|cause| cause.shortened(MAX_EVIDENCE));
-                let known = self.status_of(task, worker) == Some(status);
-                if self.believable(task, worker, status) {
-                    self.record(task, worker, status, cause, self.now());
-                }
-                match status.may_still_contribute() {
-                    true if known => Heard::Known(task),
-                    true => Heard::Progress(task),
-                    false => Heard::Free(task),
-                }
-            }
-            ToScheduler::Uploaded { task, link } => {
-                let wanted = self.tasks.get(&task).is_some_and(|e| {
-                    let proved = |v: &Vote| v.worker == worker && v.status == ContributionStatus::Proved;
-                    e.result.is_none() && e.votes.iter().any(proved)
-                });
-                if wanted { Heard::Result(task, link) } else { Heard::Progress(task) }
-            }
-        }
-    }
-
-    /// Where a worker's part in a task stands.
-    fn status_of(&self, task: TaskId, worker: Address) -> Option<Status> {
-        Some(self.tasks.get(&task)?.replicate_of(worker)?.status())
-    }
-
     /// The digest that was agreed on, once it is revealed.
     pub(crate) fn digest(&self, task: TaskId) -> Option<ResultDigest> {
         let digest = self.tasks.get(&task)?.chain.digest;
         (digest != ResultDigest::default()).then_some(digest)
-    }
-
-    /// What only the chain can say, or what contradicts an end, is not taken from a worker.
-    fn believable(&self, task: TaskId, worker: Address, status: Status) -> bool {
-        use Status::*;
-        let Some(entry) = self.tasks.get(&task) else { return false };
-        let replicate = entry.replicate_of(worker);
-        if replicate.is_some_and(|r| r.history.len() >= MAX_CHANGES) {
-            return false;
-        }
-        let known = replicate.map(Replicate::status);
-        let on_chain = entry.votes.iter().any(|v| v.worker == worker);
-        match status {
-            Contributed | Revealed | Completed | WorkerLost | ResultUploaded | Created | ResultUploadRequested => false,
-            CantContributeSinceContributionAlreadySet => known.is_some_and(|s| !s.is_final() && before_revealed(s)),
-            // Whoever has voted goes on where it was, too.
-            Recovering => known.is_some_and(|s| !s.is_final()),
-            OutOfGas if on_chain => known.is_some_and(|s| matches!(s, Contributed | Revealing)),
-            _ if on_chain => !before_contributed(status) && known.is_none_or(|s| !s.is_final()),
-            _ => known.is_some_and(|s| !s.is_final()),
-        }
-    }
-
-    /// Notes a checked result.
-    pub(crate) fn uploaded(&mut self, id: TaskId, worker: Address, link: ResultLink) {
-        let change = StatusChange { date: self.now(), status: Status::ResultUploaded, cause: None };
-        let Some(entry) = self.tasks.get_mut(&id) else { return };
-        self.store.result(id, worker, &link, change.clone());
-        entry.result = Some(link);
-        if let Some(r) = entry.replicates.iter_mut().find(|r| r.worker == worker) {
-            r.history.push(change);
-        }
     }
 
     /// The deal of a task that is not open on the chain, as far as is known.

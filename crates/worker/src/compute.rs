@@ -15,9 +15,8 @@ use crate::{
 use bourse_chain::hub::App;
 use bourse_protocol::{
     B256,
-    computed::{self, OutputPath, Plan},
+    computed::{NO_CALLBACK, OutputPath, Plan, callback_digest, file_digest},
     failure::{self, Failure},
-    ids::ResultDigest,
     ipfs::{Multiaddr, decode_multiaddr},
     link::Assignment,
     params::Params,
@@ -94,11 +93,7 @@ impl Run<'_> {
         };
         let content = content.map_err(|cause| Trouble::Here(Status::ComputeFailed, cause))?;
         self.say(Status::Computed).await?;
-        let digest = match self.terms.deal.has_callback() {
-            true => computed::callback_digest(&content),
-            false => sha256(&content),
-        };
-        Ok(Answer { digest, file: String::new() })
+        Ok(Answer { digest: self.terms.deal.result_digest(&content), file: String::new() })
     }
 
     async fn honest(&self, sandbox: &Sandbox, folder: &Folder) -> Result<Answer, Trouble> {
@@ -146,17 +141,16 @@ impl Run<'_> {
         }
         let path = folder.output().join("result.json");
         std::fs::write(&path, &text).map_err(|e| Trouble::disk(&path, &e))?;
-        Ok(Answer { digest: sha256(text.as_bytes()), file: format!("{OUT}/result.json") })
+        Ok(Answer { digest: file_digest(text.as_bytes()), file: format!("{OUT}/result.json") })
     }
 
     async fn failed(&self, folder: &Folder, status: Status, failure: &Failure) -> Result<Answer, Trouble> {
         self.context.say(self.assignment.task, status, Some(failure.cause())).await.map_err(Trouble::Stop)?;
         if self.terms.deal.has_callback() {
-            // No contract takes nothing for an answer; the text of a failure it might.
-            return callback(folder, &[]);
+            return callback(folder, NO_CALLBACK);
         }
         folder.fail(failure).map_err(|e| Trouble::disk(folder.path(), &e))?;
-        Ok(Answer { digest: sha256(&failure.write()), file: format!("{OUT}/{}", failure::FILE_NAME) })
+        Ok(Answer { digest: file_digest(&failure.write()), file: format!("{OUT}/{}", failure::FILE_NAME) })
     }
 
     async fn say(&self, status: Status) -> Result<(), Trouble> {
@@ -336,7 +330,7 @@ fn environment(assignment: &Assignment, terms: &Terms) -> BTreeMap<String, Strin
 /// The answer to a deal whose result is pushed to a contract.
 fn callback(folder: &Folder, data: &[u8]) -> Result<Answer, Trouble> {
     folder.keep_callback(data).map_err(|e| Trouble::disk(folder.path(), &e))?;
-    Ok(Answer { digest: computed::callback_digest(data), file: CALLBACK.into() })
+    Ok(Answer { digest: callback_digest(data), file: CALLBACK.into() })
 }
 
 /// What a run amounts to.
@@ -363,14 +357,14 @@ async fn ended(folder: &Folder, code: i32, stderr: &str, has_callback: bool) -> 
         Ok(output) => {
             let other =
                 |text| Trouble::Alike(Status::ComputeFailed, Failure::new(CauseCode::DeterminismHashNotFound, text));
-            match &output.plan {
-                Plan::Callback(data) if has_callback => callback(folder, data),
-                Plan::Output(_) if has_callback => Err(other(DATA)),
-                Plan::Output(path) => {
+            match (&output.plan, has_callback) {
+                (Plan::Callback(data), true) => callback(folder, data),
+                (Plan::Output(path), false) => {
                     let file = single_file(folder, path).ok_or_else(|| other(ONE_FILE))?;
                     Ok(Answer { digest: output.digest, file })
                 }
-                Plan::Callback(_) => Err(other(ONE_FILE)),
+                (Plan::Output(_), true) => Err(other(DATA)),
+                (Plan::Callback(_), false) => Err(other(ONE_FILE)),
             }
         }
         Err(output::Error::App(error)) if code == 0 => {
@@ -410,10 +404,6 @@ fn engine_fault(error: wasm::Error) -> Trouble {
             here(Status::ComputeFailed, CauseCode::Unknown, error.to_string())
         }
     }
-}
-
-fn sha256(bytes: &[u8]) -> ResultDigest {
-    ResultDigest(B256::new(Sha256::digest(bytes).into()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The pool as shown to people.
 
-use super::{Entry, Pool, Replicate, UPLOAD_LEASE, look};
+use super::{Entry, Pool, Replicate, look};
 use crate::{
     crew::Worker,
     store::{Remembered, current},
@@ -47,12 +47,11 @@ impl Pool {
 
     fn view(&self, id: TaskId, entry: &Entry) -> TaskView {
         let (now, parts) = (self.now(), self.parts(entry, self.now()));
-        let patience = self.runs.patience(entry.deal.app.pointer, entry.period);
-        let replicate = |r: &Replicate| {
+        let replicate = |(r, replaced): (&Replicate, u64)| {
             let vote = entry.votes.iter().find(|v| v.worker == r.worker);
             let leases = Leases {
-                contribution: r.began().saturating_add(patience),
-                upload: r.upload().asked.unwrap_or(r.since()).saturating_add(UPLOAD_LEASE),
+                contribution: replaced,
+                upload: r.upload().ends().max().unwrap_or(entry.chain.final_deadline),
             };
             let contribution = vote.map_or(ContributionStatus::Unset, |v| v.status);
             let outlook = outlook::of_replicate(expected(r.status(), contribution), &entry.chain, leases);
@@ -72,7 +71,7 @@ impl Pool {
             contribution_deadline: entry.chain.contribution_deadline,
             final_deadline: entry.chain.final_deadline,
             result: entry.result.clone(),
-            replicates: entry.replicates.iter().map(replicate).collect(),
+            replicates: entry.replicates.iter().zip(self.replaced(entry)).map(replicate).collect(),
         }
     }
 

@@ -1,8 +1,12 @@
-use super::*;
+use super::{
+    hear::{MAX_CHANGES, MAX_EVIDENCE},
+    *,
+};
 use crate::{crew::Admission, link::Applicant, store::tests::deal};
 use bourse_protocol::{
     B256,
-    link::{Backoff, Capabilities, LOST_SECONDS, VERSION, Welcome},
+    deal::ContributionStatus,
+    link::{Backoff, Capabilities, LOST_SECONDS, ToScheduler, VERSION, Welcome},
 };
 use std::{sync::Arc, sync::atomic::AtomicU64, time::Duration};
 

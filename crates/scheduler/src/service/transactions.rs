@@ -1,6 +1,6 @@
 //! What the scheduler sends to the chain.
 
-use super::{Done, Service};
+use super::{Done, RETRY, Service};
 use crate::check;
 use bourse_chain::{Hub, SendError, Sender};
 use bourse_protocol::{
@@ -40,6 +40,13 @@ impl Service {
                 Err(error) => Done::Unread(id, name, error),
             }
         });
+    }
+
+    /// A transaction is not on its way any more, however it ended: it is tried again only after a while.
+    pub(super) fn transacted(&mut self, id: TaskId, name: String) {
+        self.waiting.insert(name, self.pool.now() + RETRY);
+        self.pool.sends(id, None);
+        self.agenda.add(id);
     }
 }
 

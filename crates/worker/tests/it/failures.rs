@@ -7,6 +7,7 @@ use crate::{
 use bourse_chain::keys::test_key;
 use bourse_protocol::{
     B256,
+    computed::{MAX_CALLBACK, NO_CALLBACK},
     deal::{ContributionStatus, TaskStatus},
     failure::Failure,
     ids::{ResultDigest, TaskId, result_hash},
@@ -59,8 +60,14 @@ async fn an_app_that_fails_alike_everywhere_is_paid_for_its_failure() {
 async fn what_a_contract_waits_for_has_the_digest_that_the_contract_takes() {
     let mut world = World::with_worker().await;
     let data = ("computed.json", r#"{"callback-data":"0x1234"}"#);
-    let cases: [(Vec<u8>, &[u8]); 3] =
-        [(app(&[data], 0), &[0x12, 0x34]), (app(&[("r", "42"), COMPUTED], 0), &[]), (module("", "unreachable"), &[])];
+    let most = vec![0xa5; MAX_CALLBACK];
+    let longest = format!(r#"{{"callback-data":"0x{}"}}"#, "a5".repeat(MAX_CALLBACK));
+    let cases: [(Vec<u8>, &[u8]); 4] = [
+        (app(&[data], 0), &[0x12, 0x34]),
+        (app(&[("computed.json", &longest)], 0), &most),
+        (app(&[("r", "42"), COMPUTED], 0), NO_CALLBACK),
+        (module("", "unreachable"), NO_CALLBACK),
+    ];
     for (module, expected) in cases {
         let app = world.market.app(&world.store, &module).await;
         let callback = bourse_protocol::Address::repeat_byte(0xca);
@@ -68,7 +75,8 @@ async fn what_a_contract_waits_for_has_the_digest_that_the_contract_takes() {
         world.pool.until(task, Status::Revealed).await;
         let link = world.upload(task).await;
         assert_eq!(world.store.get(&link.location).unwrap(), expected);
-        world.market.finalize_with(task, &link, expected).await;
+        let gas = world.market.finalize_with(task, &link, expected).await.gas_used;
+        assert!(gas < 1 << 24, "{} bytes take {gas} gas, more than a transaction may", expected.len());
         assert_eq!(world.market.hub.task(task).await.unwrap().status, TaskStatus::Completed);
     }
 }

@@ -259,10 +259,10 @@ impl Market {
         self.finalize_with(task, link, &[]).await;
     }
 
-    pub(crate) async fn finalize_with(&self, task: TaskId, link: &ResultLink, callback: &[u8]) {
+    pub(crate) async fn finalize_with(&self, task: TaskId, link: &ResultLink, callback: &[u8]) -> Receipt {
         let callback = Bytes::copy_from_slice(callback);
         let call = IHub::finalizeCall { taskid: task.0, results: link.write(), resultsCallback: callback };
-        self.send(OWNER, self.hub.address, &call).await;
+        self.send(OWNER, self.hub.address, &call).await
     }
 
     /// Sends as account `n` and panics on any refusal.
