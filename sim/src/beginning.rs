@@ -53,7 +53,7 @@ impl Beginning {
 
 /// A world's nodes.
 pub(crate) fn earth(ground: Ground, chance: Chance, tally: Tally) -> Arc<Earth> {
-    let state = Mutex::new(State { lag: vec![0; 3], spike: 1, ..State::default() });
+    let state = Mutex::new(State { lag: vec![0; 3], ..State::default() });
     Arc::new(Earth { ground, chance, tally, state })
 }
 

@@ -1,5 +1,6 @@
 //! Randomness of one run: everything that is left to chance comes from its seed.
 
+use bourse_chain::alloy::primitives::keccak256;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::{
     ops::RangeInclusive,
@@ -13,6 +14,12 @@ pub(crate) struct Chance(Arc<Mutex<StdRng>>);
 impl Chance {
     pub(crate) fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
+    }
+
+    /// A stream beside the main one: what draws from it leaves all other draws of the seed as they are.
+    pub(crate) fn beside(seed: u64, label: &str) -> Self {
+        let hash = keccak256([label.as_bytes(), &seed.to_be_bytes()].concat());
+        Self::new(hash.iter().take(8).fold(0, |word, byte| word << 8 | u64::from(*byte)))
     }
 
     fn rng(&self) -> MutexGuard<'_, StdRng> {

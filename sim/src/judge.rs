@@ -2,7 +2,7 @@
 
 use crate::{
     machine::right_digest,
-    market::{Bought, DEPOSIT, FIRST_WORKER, Market, key},
+    market::{Bought, DEPOSIT, FIRST_WORKER, Kind, Market, key},
     node::Earth,
     tally::Fault,
     world::{Climate, Plan},
@@ -18,7 +18,7 @@ use bourse_protocol::{
     Address, B256, U256,
     abi::{IHub, IRlc},
     consensus::Votes,
-    deal::{ChainTask, ContributionStatus, TaskStatus},
+    deal::{ChainTask, Contribution, ContributionStatus, TaskStatus},
     ids::{TaskId, result_hash},
     money::Nrlc,
 };
@@ -40,6 +40,8 @@ pub(crate) struct Verdict {
     pub(crate) tasks: u64,
     pub(crate) paid: u64,
     pub(crate) refunded: u64,
+    /// Refunds that were claimed while faults went on, those too that a reorg took back.
+    pub(crate) claimed_in_faults: u64,
     /// Wrong answers that were paid for, because enough weight stood behind them.
     pub(crate) bought_wrong: u64,
     pub(crate) blocks: u64,
@@ -74,6 +76,8 @@ enum Ending {
     Refunded,
     /// Refunded: all who revealed left for good and took the result with them. A vote that somebody revealed stays.
     Bereft,
+    /// Refunded: no worker could do it.
+    FitNobody,
 }
 
 /// Looks on.
@@ -89,6 +93,12 @@ pub(crate) struct Judge {
     /// How the others ended, and in which block that was seen.
     ended: BTreeMap<TaskId, (u64, Ending)>,
     excused: BTreeSet<Address>,
+    /// The scheduler never comes back: nobody finalizes any more.
+    pool_is_gone: bool,
+    /// When something last stood in the way of everybody's transactions, in the chain's seconds.
+    hindered: u64,
+    /// Nothing goes wrong any more.
+    calm: bool,
     height: u64,
     /// A reorg changed more than the newest block shows.
     stale: bool,
@@ -110,6 +120,9 @@ impl Judge {
             gone: BTreeSet::new(),
             ended: BTreeMap::new(),
             excused: BTreeSet::new(),
+            pool_is_gone: false,
+            hindered: 0,
+            calm: false,
             height: 0,
             stale: false,
             verdict: Verdict::default(),
@@ -121,6 +134,22 @@ impl Judge {
     /// A worker that leaves for good may lose what it had at stake.
     pub(crate) fn excuse(&mut self, worker: Address) {
         self.excused.insert(worker);
+    }
+
+    /// The pool has left for good: the pay that only it could give is lost.
+    pub(crate) fn excuse_nobody_finalizes(&mut self) {
+        self.pool_is_gone = true;
+    }
+
+    /// Something stands in the way now: the time to end what is due begins anew.
+    pub(crate) fn hinder(&mut self) {
+        self.hindered = self.now;
+    }
+
+    /// From now on nothing goes wrong any more.
+    pub(crate) fn calm_down(&mut self) {
+        self.calm = true;
+        self.hinder();
     }
 
     /// A task was bought: it must end.
@@ -137,10 +166,10 @@ impl Judge {
         self.open.is_subset(&self.gone)
     }
 
-    /// Tasks whose last deadline passed more than `grace` seconds ago.
+    /// Tasks that could have ended for more than `grace` seconds: their last deadline has passed, and nothing stands in the way.
     pub(crate) fn overdue(&self, grace: u64) -> Vec<Bought> {
         let open = self.open.difference(&self.gone).map(|task| &self.tasks[task]);
-        open.filter(|task| task.final_deadline + grace < self.now).cloned().collect()
+        open.filter(|task| task.final_deadline.max(self.hindered) + grace < self.now).cloned().collect()
     }
 
     /// Looks at the newest block, and at every task.
@@ -156,6 +185,9 @@ impl Judge {
         (self.height, self.now) = (height, time);
         self.trace.extend(block["hash"].as_str().unwrap_or_default().bytes());
         self.verdict.blocks += 1;
+        if u128::from(crate::chain::number(&block["baseFeePerGas"])) > GasPolicy::default().cap {
+            self.hinder();
+        }
         let transactions = block["transactions"].as_array().cloned().unwrap_or_default();
         let stale = std::mem::take(&mut self.stale);
         if transactions.is_empty() && !stale {
@@ -176,10 +208,9 @@ impl Judge {
                 self.gone.insert(task);
                 continue;
             };
-            if self.gone.remove(&task) {
-                let deadline = deal.final_deadline(self.market.places.period);
-                self.tasks.entry(task).and_modify(|bought| bought.final_deadline = deadline);
-            }
+            self.gone.remove(&task);
+            let deadline = deal.final_deadline(self.market.places.period);
+            self.tasks.entry(task).and_modify(|bought| bought.final_deadline = deadline);
             if matches!(state.status, TaskStatus::Completed | TaskStatus::Failed) {
                 self.ended(&state).await;
             }
@@ -248,41 +279,67 @@ impl Judge {
 
     async fn ended(&mut self, task: &ChainTask) {
         self.open.remove(&task.id);
+        let mut votes = Vec::new();
+        for worker in &task.contributors {
+            let vote = self.market.hub.contribution(task.id, *worker).await.expect("the hub answers");
+            votes.push((*worker, vote));
+        }
+        self.nobody_honest_loses(task, &votes);
+        self.verdict.claimed_in_faults += u64::from(task.status == TaskStatus::Failed && !self.calm);
         let ending = match task.status {
-            TaskStatus::Completed => self.paid(task).await,
-            _ if self.is_bereft(task).await => Ending::Bereft,
+            TaskStatus::Completed => self.paid(task, &votes),
+            _ if self.is_bereft(&votes) => Ending::Bereft,
+            _ if self.tasks[&task.id].kind == Kind::FitsNobody => Ending::FitNobody,
             _ => Ending::Refunded,
         };
         self.ended.insert(task.id, (self.height, ending));
         tracing::info!(task = %task.id, status = ?task.status, "ended");
     }
 
-    async fn is_bereft(&self, task: &ChainTask) -> bool {
-        let mut revealed = Vec::new();
-        for worker in &task.contributors {
-            let vote = self.market.hub.contribution(task.id, *worker).await.expect("the hub answers");
-            revealed.extend((vote.status == ContributionStatus::Proved).then_some(*worker));
+    /// Who gave the right answer and was not outvoted keeps its stake and gets its pay: the times in which nobody reaches a
+    /// node, or gas is over the cap, are all shorter than the time to reveal. poco.md §7.5, §7.8, §9.
+    fn nobody_honest_loses(&mut self, task: &ChainTask, votes: &[(Address, Contribution)]) {
+        let right = self.right(task.id);
+        let won = task.consensus == right;
+        for (worker, vote) in votes {
+            if vote.result_hash != right || self.excused.contains(worker) {
+                continue;
+            }
+            // A refund gives all stakes back.
+            let what = if task.status == TaskStatus::Completed { "stake" } else { "pay" };
+            let how = match vote.status {
+                ContributionStatus::Contributed if won => "by silence",
+                ContributionStatus::Rejected => "when the vote was opened again",
+                ContributionStatus::Proved if what == "pay" && !self.pool_is_gone => "though it revealed",
+                ContributionStatus::Unset | ContributionStatus::Contributed | ContributionStatus::Proved => continue,
+            };
+            self.complain(format!("{worker} was right about {} and lost its {what} {how}", task.id));
         }
-        !revealed.is_empty() && revealed.iter().all(|worker| self.excused.contains(worker))
     }
 
-    async fn paid(&mut self, task: &ChainTask) -> Ending {
+    /// What who votes for the right answer puts on the chain.
+    fn right(&self, task: TaskId) -> B256 {
+        let pushed = self.tasks.get(&task).is_some_and(|bought| bought.kind == Kind::Pushed);
+        result_hash(task, right_digest(task, pushed))
+    }
+
+    /// Whether all who revealed have left for good.
+    fn is_bereft(&self, votes: &[(Address, Contribution)]) -> bool {
+        let mut revealed = votes.iter().filter(|(_, vote)| vote.status == ContributionStatus::Proved).peekable();
+        revealed.peek().is_some() && revealed.all(|(worker, _)| self.excused.contains(worker))
+    }
+
+    fn paid(&mut self, task: &ChainTask, members: &[(Address, Contribution)]) -> Ending {
         let bought = self.tasks[&task.id].clone();
-        let right = result_hash(task.id, right_digest(task.id));
         // Scores have moved since: the doubt is in favour of what was paid.
         let mut votes = Votes::default();
         let mut revealed = 0;
-        for worker in &task.contributors {
-            let vote = self.market.hub.contribution(task.id, *worker).await.expect("the hub answers");
+        for (_, vote) in members {
             if matches!(vote.status, ContributionStatus::Contributed | ContributionStatus::Proved) {
                 let (least, greatest) = vote.weight_range();
                 votes.add(vote.result_hash, if vote.result_hash == task.consensus { greatest } else { least });
             }
             revealed += u64::from(vote.status == ContributionStatus::Proved);
-            let silent = vote.status == ContributionStatus::Contributed && vote.result_hash == task.consensus;
-            if silent && vote.result_hash == right && !self.excused.contains(worker) {
-                self.complain(format!("{worker} was right about {} and lost its stake by silence", task.id));
-            }
         }
         if !votes.reached(task.consensus, U256::from(bought.trust)) {
             self.complain(format!("{} was paid without the trust that was bought", task.id));
@@ -290,6 +347,10 @@ impl Judge {
         if revealed == 0 {
             self.complain(format!("{} was paid and nobody revealed", task.id));
         }
+        if bought.kind == Kind::FitsNobody {
+            self.complain(format!("{} was paid and no worker here can do it", task.id));
+        }
+        let right = self.right(task.id);
         if task.consensus == right { Ending::Paid } else { Ending::BoughtWrong }
     }
 
@@ -355,7 +416,7 @@ impl Judge {
     pub(crate) fn verdict(mut self, plan: Plan, faults: BTreeMap<Fault, u64>, chance: [u8; 32]) -> Verdict {
         let count = |wanted| self.ended.values().filter(|(_, ending)| *ending == wanted).count() as u64;
         let (right, wrong, refunded) = (count(Ending::Paid), count(Ending::BoughtWrong), count(Ending::Refunded));
-        let bereft = count(Ending::Bereft);
+        let (bereft, unfit) = (count(Ending::Bereft), count(Ending::FitNobody));
         if plan.climate != Climate::Wild && refunded > 0 {
             self.complain(format!("{refunded} tasks were refunded though all faults were short"));
         }
@@ -366,7 +427,7 @@ impl Judge {
             tasks: (self.tasks.len() - self.gone.len()) as u64,
             paid: right + wrong,
             bought_wrong: wrong,
-            refunded: refunded + bereft,
+            refunded: refunded + bereft + unfit,
             faults,
             trace: keccak256(&self.trace).to_string(),
             ..self.verdict

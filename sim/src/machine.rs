@@ -6,7 +6,7 @@ use crate::{
 };
 use bourse_protocol::{
     Address, Bytes,
-    computed::file_digest,
+    computed::{callback_digest, file_digest},
     deal::ResultLink,
     ids::{ResultDigest, TaskId},
     replicate::Cause,
@@ -22,25 +22,30 @@ use std::{
 
 /// Results that were stored, by link.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Store(Arc<Mutex<BTreeMap<String, ResultDigest>>>);
+pub(crate) struct Store(Arc<Mutex<BTreeMap<String, Bytes>>>);
 
 impl Store {
-    fn put(&self, digest: ResultDigest) -> ResultLink {
-        let location = format!("/ipfs/{:x}", digest.0);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(location.clone(), digest);
+    fn put(&self, content: Vec<u8>) -> ResultLink {
+        let location = format!("/ipfs/{:x}", file_digest(&content).0);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(location.clone(), content.into());
         ResultLink::ipfs(location)
+    }
+
+    fn get(&self, link: ResultLink) -> Result<Bytes, ResultError> {
+        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&link.location).cloned();
+        found.ok_or(ResultError::Missing { location: link.location, status: 404 })
     }
 }
 
 impl Results for Store {
     fn digest(&self, link: ResultLink) -> BoxFuture<'static, Result<ResultDigest, ResultError>> {
-        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&link.location).copied();
-        Box::pin(async move { found.ok_or(ResultError::Missing { location: link.location, status: 404 }) })
+        let found = self.get(link).map(|content| file_digest(&content));
+        Box::pin(async move { found })
     }
 
     fn callback(&self, link: ResultLink) -> BoxFuture<'static, Result<Bytes, ResultError>> {
-        // No deal here has a callback.
-        Box::pin(async move { Err(ResultError::Missing { location: link.location, status: 404 }) })
+        let found = self.get(link);
+        Box::pin(async move { found })
     }
 }
 
@@ -59,13 +64,13 @@ pub(crate) enum Character {
 }
 
 /// The right answer of a task.
-pub(crate) fn right(task: TaskId) -> Vec<u8> {
+fn right(task: TaskId) -> Vec<u8> {
     [b"right ".as_slice(), task.0.as_slice()].concat()
 }
 
-/// The digest of the right answer.
-pub(crate) fn right_digest(task: TaskId) -> ResultDigest {
-    file_digest(&right(task))
+/// The digest of the right answer, where it is to be pushed to a contract or not.
+pub(crate) fn right_digest(task: TaskId, pushed: bool) -> ResultDigest {
+    if pushed { callback_digest(&right(task)) } else { file_digest(&right(task)) }
 }
 
 /// One worker's computer.
@@ -86,6 +91,16 @@ pub(crate) struct Computer {
     pub(crate) tally: Tally,
 }
 
+impl Computer {
+    fn answer(&self, task: TaskId) -> Vec<u8> {
+        match self.character {
+            Character::Honest => right(task),
+            Character::Liar => [b"wrong ".as_slice(), task.0.as_slice(), self.wallet.as_slice()].concat(),
+            Character::Colluding => [b"agreed ".as_slice(), task.0.as_slice()].concat(),
+        }
+    }
+}
+
 impl StandIn for Computer {
     fn app_types(&self) -> Vec<String> {
         vec!["WASM".into()]
@@ -97,26 +112,22 @@ impl StandIn for Computer {
             self.tally.count(Fault::SlowWorker);
             time *= 20;
         }
-        let content = match self.character {
-            Character::Honest => right(task),
-            Character::Liar => {
-                self.tally.count(Fault::Liar);
-                [b"wrong ".as_slice(), task.0.as_slice(), self.wallet.as_slice()].concat()
-            }
-            Character::Colluding => {
-                self.tally.count(Fault::Collusion);
-                [b"agreed ".as_slice(), task.0.as_slice()].concat()
-            }
-        };
+        match self.character {
+            Character::Honest => {}
+            Character::Liar => self.tally.count(Fault::Liar),
+            Character::Colluding => self.tally.count(Fault::Collusion),
+        }
+        let content = self.answer(task);
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(time)).await;
             Ok(content)
         })
     }
 
-    fn store(&self, task: TaskId, digest: ResultDigest) -> BoxFuture<'static, Result<ResultLink, String>> {
+    fn store(&self, task: TaskId, _: ResultDigest) -> BoxFuture<'static, Result<ResultLink, String>> {
         let fails = self.chance.hits(self.upload_fails);
-        let (store, mut time) = (self.store.clone(), self.chance.within(20..=500));
+        let (store, content) = (self.store.clone(), self.answer(task));
+        let mut time = self.chance.within(20..=500);
         if fails {
             self.tally.count(Fault::UploadFails);
         } else if self.chance.hits(self.upload_hangs) {
@@ -125,7 +136,7 @@ impl StandIn for Computer {
         }
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(time)).await;
-            if fails { Err(format!("no room for the result of {task}")) } else { Ok(store.put(digest)) }
+            if fails { Err(format!("no room for the result of {task}")) } else { Ok(store.put(content)) }
         })
     }
 

@@ -181,9 +181,10 @@ fn many(options: &Options) -> ExitCode {
     let tasks = sum(|v| v.tasks);
     println!("seeds {}, blocks {}, tasks {tasks}", verdicts.len(), sum(|v| v.blocks));
     println!(
-        "paid {}, refunded {}, wrong answers that had the weight {}",
+        "paid {}, refunded {} ({} claims while faults went on), wrong answers that had the weight {}",
         sum(|v| v.paid),
         sum(|v| v.refunded),
+        sum(|v| v.claimed_in_faults),
         sum(|v| v.bought_wrong)
     );
     println!("faults:");

@@ -22,14 +22,16 @@ use bourse_protocol::{
     orders::{AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder},
 };
 use bourse_service::{CancellationToken, journal::Journal};
+use futures_util::future::join;
 use std::{
     collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 
 /// Accounts: the admin, the pool's owner, the requesters, then the workers.
 pub(crate) const OWNER: u32 = 1;
@@ -48,6 +50,28 @@ pub(crate) fn key(n: u32) -> PrivateKeySigner {
     KEYS.lock().unwrap_or_else(PoisonError::into_inner).entry(n).or_insert_with(make).clone()
 }
 
+/// Bit of a deal's tag that asks for a graphics processor, which no worker here has. Source: middleware.md §2.3.
+const GPU: B256 = B256::new(U256::from_limbs([0x100, 0, 0, 0]).to_be_bytes());
+
+/// What is special about a bag of tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing.
+    Usual,
+    /// Their results are pushed to a contract.
+    Pushed,
+    /// No worker can do them: they are to be refunded.
+    FitsNobody,
+}
+
+/// A bag of tasks that somebody wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    pub(crate) size: u64,
+    pub(crate) trust: u64,
+    pub(crate) kind: Kind,
+}
+
 /// A task that was bought.
 #[derive(Clone, Debug)]
 pub(crate) struct Bought {
@@ -55,6 +79,7 @@ pub(crate) struct Bought {
     pub(crate) deal: DealId,
     pub(crate) index: U256,
     pub(crate) trust: u64,
+    pub(crate) kind: Kind,
     pub(crate) final_deadline: u64,
 }
 
@@ -77,13 +102,15 @@ pub(crate) struct Market {
     pub(crate) hub: Hub,
     pub(crate) places: Places,
     senders: Vec<Sender>,
+    /// By how much one of two that race is late.
+    delays: Chance,
     counter: AtomicU64,
     _loops: JoinSet<()>,
 }
 
 impl Market {
     /// A market where everything is already.
-    pub(crate) async fn open(client: Client, places: Places) -> Self {
+    pub(crate) async fn open(client: Client, places: Places, delays: Chance) -> Self {
         let (mut senders, mut loops) = (Vec::new(), JoinSet::new());
         for n in 0..REQUESTERS.end {
             let journal = Journal::in_memory(&[sender::SCHEMA]).expect("memory is there");
@@ -93,12 +120,13 @@ impl Market {
             senders.push(sender);
         }
         let hub = Hub::new(client, places.hub);
-        Self { hub, places, senders, counter: AtomicU64::new(0), _loops: loops }
+        Self { hub, places, senders, delays, counter: AtomicU64::new(0), _loops: loops }
     }
 
     /// Deploys and funds on a chain that mines on demand; says where everything is.
     pub(crate) async fn found(client: Client, workers: u32, period: u64) -> Places {
-        let mut market = Self::open(client.clone(), Places { workers, period, ..Places::default() }).await;
+        let nothing = Places { workers, period, ..Places::default() };
+        let mut market = Self::open(client.clone(), nothing, Chance::new(0)).await;
         let deployed = deploy::deploy(&client, &market.senders[0], deploy::Options::default(), |_| ()).await;
         let deployment = deployed.expect("the contracts deploy");
         market.hub = Hub::new(client, deployment.hub);
@@ -132,60 +160,115 @@ impl Market {
         self.places.app = created(&self.must(0, deployment.app_registry, &app).await);
     }
 
-    /// Buys a bag of tasks; `None` when the requester thought better of it.
-    pub(crate) async fn buy(&self, size: u64, trust: u64, chance: &Chance, tally: &Tally, upset: u32) -> Vec<Bought> {
+    /// Buys a bag of tasks of a kind; none when the requester thought better of it in time.
+    pub(crate) async fn buy(&self, wish: Wish, chance: &Chance, tally: &Tally, upset: u32) -> Vec<Bought> {
+        let Wish { size, trust, kind } = wish;
         let n = REQUESTERS.start + chance.within(0..=u64::from(REQUESTERS.end - REQUESTERS.start - 1)) as u32;
-        let (orders, deal) = self.orders(n, size, trust).await;
-        if chance.hits(upset) {
-            tally.count(Fault::OrderClosed);
-            let operation = bourse_protocol::abi::RequestOrderOperation {
-                order: orders.request.clone(),
-                operation: 1,
-                sign: Bytes::new(),
-            };
-            self.must(n, self.hub.address, &IHub::manageRequestOrderCall { operation }).await;
+        let (orders, deal) = self.orders(n, wish).await;
+        let matched = if chance.hits(upset) {
+            self.matched_while_closing(n, &orders, tally).await
         } else if chance.hits(upset) {
-            let account = self.hub.account(key(n).address()).await.expect("the hub answers");
-            let amount = account.stake.0;
-            let id = format!("sim:{}", self.next());
-            match self.senders[n as usize].send(&id, self.hub.address, &IHub::withdrawCall { amount }).await {
-                Ok(_) => tally.count(Fault::Withdrawal),
-                // A reorg has locked some of it again.
-                Err(SendError::Refused { .. } | SendError::Failed { .. }) => return vec![],
-                Err(error) => panic!("withdraw: {error}"),
-            }
-            assert!(self.matched(orders).await.is_err(), "nobody can buy without money");
-            self.must(0, self.hub.address, &IHub::depositForCall { amount, target: key(n).address() }).await;
+            self.matched_while_withdrawing(n, &orders, tally).await
+        } else {
+            self.in_time(0, &orders).await
+        };
+        if !matched {
             return vec![];
         }
-        let Ok(_) = self.matched(orders).await else { return vec![] };
-        let deal_read = self.hub.deal(deal).await.expect("the hub answers").expect("a matched deal is there");
-        let final_deadline = deal_read.final_deadline(self.places.period);
+        let deal_read = self.hub.deal(deal).await.expect("the hub answers");
+        // A purchase that a reorg has taken away already is read again by the judge.
+        let final_deadline = deal_read.map_or(0, |deal| deal.final_deadline(self.places.period));
         let bought = |i: u64| Bought {
             task: TaskId::of(deal, U256::from(i)),
             deal,
             index: U256::from(i),
             trust,
+            kind,
             final_deadline,
         };
+        match kind {
+            Kind::Usual => {}
+            Kind::Pushed => tally.count(Fault::Callback),
+            Kind::FitsNobody => tally.count(Fault::FitsNobody),
+        }
         (0..size).map(bought).collect()
     }
 
-    async fn matched(&self, orders: IHub::matchOrdersCall) -> Result<Receipt, SendError> {
-        let id = format!("sim:{}", self.next());
-        self.senders[0].send(&id, self.hub.address, &orders).await
+    /// The requester closes its order while it is matched. Whether the match was first.
+    async fn matched_while_closing(&self, n: u32, orders: &IHub::matchOrdersCall, tally: &Tally) -> bool {
+        let order = orders.request.clone();
+        let operation = bourse_protocol::abi::RequestOrderOperation { order, operation: 1, sign: Bytes::new() };
+        let close = IHub::manageRequestOrderCall { operation };
+        let (_, matched) = self.race(self.must(n, self.hub.address, &close), self.in_time(0, orders)).await;
+        tally.count(if matched { Fault::ClosedTooLate } else { Fault::OrderClosed });
+        matched
     }
 
-    async fn orders(&self, requester: u32, size: u64, trust: u64) -> (IHub::matchOrdersCall, DealId) {
+    /// The requester withdraws all it has while its order is matched. Whether the match was first.
+    async fn matched_while_withdrawing(&self, n: u32, orders: &IHub::matchOrdersCall, tally: &Tally) -> bool {
+        let account = self.hub.account(key(n).address()).await.expect("the hub answers");
+        let amount = account.stake.0;
+        let withdrawal = IHub::withdrawCall { amount };
+        let (withdrawn, matched) = self.race(self.in_time(n, &withdrawal), self.in_time(0, orders)).await;
+        match (withdrawn, matched) {
+            (true, false) => tally.count(Fault::Withdrawal),
+            (false, true) => tally.count(Fault::WithdrawnTooLate),
+            // A reorg or a refund has changed what is there meanwhile.
+            (true, true) | (false, false) => {}
+        }
+        if withdrawn {
+            self.must(0, self.hub.address, &IHub::depositForCall { amount, target: key(n).address() }).await;
+        }
+        matched
+    }
+
+    /// Does both at nearly the same time: either may be mined first, in one block too.
+    async fn race<A, B>(&self, one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
+        let late = || sleep(Duration::from_millis(self.delays.within(0..=6_000)));
+        let (early, later) = (late(), late());
+        let one = async {
+            early.await;
+            one.await
+        };
+        let other = async {
+            later.await;
+            other.await
+        };
+        join(one, other).await
+    }
+
+    /// Whether a call to the hub that may come too late was in time.
+    async fn in_time<C: SolCall>(&self, n: u32, call: &C) -> bool {
+        let id = format!("sim:{}", self.next());
+        match self.senders[n as usize].send(&id, self.hub.address, call).await {
+            Ok(_) => true,
+            Err(SendError::Refused { .. } | SendError::Failed { .. }) => false,
+            Err(error) => panic!("{}: {error}", C::SIGNATURE),
+        }
+    }
+
+    async fn orders(&self, requester: u32, wish: Wish) -> (IHub::matchOrdersCall, DealId) {
         let domain = self.hub.domain().await.expect("the hub answers");
-        let (volume, trust, salt) = (U256::from(size), U256::from(trust), B256::from(U256::from(self.next())));
+        let (volume, trust) = (U256::from(wish.size), U256::from(wish.trust));
+        let salt = B256::from(U256::from(self.next()));
+        let tag = if wish.kind == Kind::FitsNobody { GPU } else { B256::ZERO };
+        // There is no code at this address: what is pushed there is kept by the hub alone.
+        let callback = if wish.kind == Kind::Pushed { Address::repeat_byte(0xca) } else { Address::ZERO };
         let Places { category, app, workerpool, .. } = self.places;
         let price = Nrlc::rlc(10).0;
         let with = |n: u32, hash: OrderHash| key(n).sign_hash(&hash.0).as_bytes().into();
         let app_order = AppOrder { app, volume, salt, ..Default::default() };
         let app_order = AppOrder { sign: with(0, app_order.hash(&domain)), ..app_order };
-        let pool =
-            WorkerpoolOrder { workerpool, workerpoolprice: price, volume, category, trust, salt, ..Default::default() };
+        let pool = WorkerpoolOrder {
+            workerpool,
+            workerpoolprice: price,
+            volume,
+            category,
+            trust,
+            tag,
+            salt,
+            ..Default::default()
+        };
         let pool = WorkerpoolOrder { sign: with(OWNER, pool.hash(&domain)), ..pool };
         let wish = RequestOrder {
             app,
@@ -195,6 +278,8 @@ impl Market {
             volume,
             category,
             trust,
+            tag,
+            callback,
             salt,
             ..Default::default()
         };

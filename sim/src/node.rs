@@ -1,4 +1,4 @@
-//! A node as a role sees it: late, behind, forgetful, lying, expensive.
+//! A node as a role sees it: late, behind, forgetful, lying.
 
 use crate::{
     chain::{Ground, number, raw, value},
@@ -23,6 +23,9 @@ use tower::Service;
 
 /// How transactions are handed over.
 const BROADCAST: &str = "eth_sendRawTransaction";
+
+/// The base fee that a spike ends with, in wei: that of the first block.
+pub(crate) const BASE_FEE: u64 = 1_000_000_000;
 
 /// How bad the nodes are: parts of 10,000 per question.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,8 +55,8 @@ pub(crate) struct Earth {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) mood: Mood,
-    /// The base fee is shown times this.
-    pub(crate) spike: u64,
+    /// The base fee of the next block, in wei, where it is not what the chain makes of the block before.
+    pub(crate) base_fee: Option<u64>,
     /// How many blocks behind each node is.
     pub(crate) lag: Vec<u64>,
     /// Transactions that a node holds back: the block from which they go on.
@@ -65,8 +68,18 @@ impl Earth {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes a block at the base fee of this time; what offers less goes on waiting.
+    pub(crate) fn mine(&self) {
+        self.release();
+        let fee = self.state().base_fee;
+        if let Some(fee) = fee {
+            self.ground.rpc("anvil_setNextBlockBaseFeePerGas", json!([fee]));
+        }
+        self.ground.rpc("evm_mine", json!([]));
+    }
+
     /// Hands on what was held back.
-    pub(crate) fn release(&self) {
+    fn release(&self) {
         let height = self.ground.height();
         let due: Vec<(u64, String)> = {
             let mut state = self.state();
@@ -149,7 +162,6 @@ impl Node {
         };
         match method {
             "eth_getLogs" => self.spoil_logs(answer, mood),
-            "eth_getBlockByNumber" | "eth_getBlockByHash" => self.make_expensive(answer),
             _ => answer,
         }
     }
@@ -177,18 +189,6 @@ impl Node {
             } else if self.strikes(mood.events_doubled, Fault::EventsDoubled) {
                 let first = logs[0].clone();
                 logs.insert(0, first);
-            }
-        })
-    }
-
-    fn make_expensive(&self, answer: ResponsePayload) -> ResponsePayload {
-        let spike = self.earth.state().spike;
-        if spike <= 1 {
-            return answer;
-        }
-        changed(answer, |block| {
-            if let Some(fee) = block.get_mut("baseFeePerGas") {
-                *fee = json!(format!("{:#x}", number(fee).saturating_mul(spike)));
             }
         })
     }

@@ -4,7 +4,11 @@ use crate::{
     chance::Chance,
     tally::{Fault, Tally},
 };
-use bourse_protocol::link::Knock;
+use bourse_protocol::{
+    deal::ResultLink,
+    link::{Frame, Knock, ToScheduler},
+    replicate::{Cause, CauseCode, Status},
+};
 use bourse_scheduler::Door;
 use bourse_service::wire::{Broken, Wire};
 use bourse_worker::Dial;
@@ -63,6 +67,8 @@ pub(crate) struct Pipe {
     out: Arc<Shared>,
     into: Arc<Shared>,
     sky: Sky,
+    /// How many of ten thousand reports say what is not so.
+    lies: u32,
 }
 
 /// What both ends of all connections share.
@@ -89,7 +95,13 @@ impl Sky {
 
 fn pair(sky: &Sky) -> (Pipe, Pipe) {
     let (a, b) = (Arc::new(Shared::default()), Arc::new(Shared::default()));
-    (Pipe { out: a.clone(), into: b.clone(), sky: sky.clone() }, Pipe { out: b, into: a, sky: sky.clone() })
+    let end = |out: &Arc<Shared>, into: &Arc<Shared>| Pipe {
+        out: out.clone(),
+        into: into.clone(),
+        sky: sky.clone(),
+        lies: 0,
+    };
+    (end(&a, &b), end(&b, &a))
 }
 
 impl Drop for Pipe {
@@ -99,8 +111,35 @@ impl Drop for Pipe {
     }
 }
 
+impl Pipe {
+    /// What a worker says that does not say what is so: any status at any time, a link under which nothing lies.
+    fn lie(&self, text: String) -> String {
+        let Ok(Frame::<ToScheduler> { sent, ack, message: Some(message) }) = serde_json::from_str(&text) else {
+            return text;
+        };
+        if !self.sky.strikes(self.lies, Fault::LiesOnLink) {
+            return text;
+        }
+        let task = match message {
+            ToScheduler::Report { task, .. } | ToScheduler::Uploaded { task, .. } => task,
+            ToScheduler::Draining => return text,
+        };
+        let chance = &self.sky.chance;
+        let status = Status::ALL[chance.within(0..=Status::ALL.len() as u64 - 1) as usize];
+        let message = match status {
+            Status::ResultUploaded => ToScheduler::Uploaded { task, link: ResultLink::ipfs("/ipfs/nothing".into()) },
+            status => {
+                let cause = chance.hits(5_000).then(|| Cause::new(CauseCode::OutOfGas, "so it says"));
+                ToScheduler::Report { task, status, cause }
+            }
+        };
+        serde_json::to_string(&Frame { sent, ack, message: Some(message) }).unwrap_or(text)
+    }
+}
+
 impl Wire for Pipe {
     async fn send(&mut self, text: String) -> Result<(), Broken> {
+        let text = if self.lies > 0 { self.lie(text) } else { text };
         let weather = self.sky.weather();
         if self.sky.strikes(weather.cut, Fault::ConnectionCut) {
             self.out.close();
@@ -172,6 +211,12 @@ impl Address {
         self.served.load(Ordering::Relaxed)
     }
 
+    /// Whether the scheduler is there.
+    pub(crate) fn is_served(&self) -> bool {
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        listener.as_ref().is_some_and(|listener| !listener.is_closed())
+    }
+
     /// Takes connections until the returned receiver is dropped.
     pub(crate) fn listen(&self) -> mpsc::UnboundedReceiver<Arrival> {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -203,6 +248,8 @@ pub(crate) async fn serve(place: Address, mut arriving: mpsc::UnboundedReceiver<
 pub(crate) struct Dialer {
     pub(crate) address: Address,
     pub(crate) sky: Sky,
+    /// How many of ten thousand reports say what is not so.
+    pub(crate) lies: u32,
 }
 
 impl Dial for Dialer {
@@ -210,7 +257,8 @@ impl Dial for Dialer {
 
     async fn dial(&mut self, knock: Knock) -> Result<Pipe, Broken> {
         tokio::time::sleep(Duration::from_millis(self.sky.chance.within(1..=20))).await;
-        let (ours, theirs) = pair(&self.sky);
+        let (mut ours, theirs) = pair(&self.sky);
+        ours.lies = self.lies;
         let listener = self.address.listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
         listener.ok_or(Broken::Closed)?.send((theirs, knock)).map_err(|_| Broken::Closed)?;
         Ok(ours)

@@ -170,6 +170,8 @@ pub(crate) struct Person {
     pub(crate) upload_fails: u32,
     pub(crate) upload_hangs: u32,
     pub(crate) slots: u32,
+    /// How many of ten thousand reports to the scheduler say what is not so.
+    pub(crate) lies: u32,
     pub(crate) vanishes: Option<Vanishes>,
 }
 
@@ -252,7 +254,7 @@ async fn worker_life(stage: Stage, life: Life, journal: Journal, person: Person)
             }
         }
     };
-    let dialer = Dialer { address: stage.place.clone(), sky: stage.sky.clone() };
+    let dialer = Dialer { address: stage.place.clone(), sky: stage.sky.clone(), lies: person.lies };
     if let Err(error) = service.run_over(dialer, CancellationToken::new(), CancellationToken::new()).await {
         tracing::info!(worker = person.number, %error, "the worker stops");
     }

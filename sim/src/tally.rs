@@ -32,14 +32,25 @@ pub(crate) enum Fault {
     Liar,
     Collusion,
     OrderClosed,
+    ClosedTooLate,
     Withdrawal,
+    WithdrawnTooLate,
     UploadFails,
     UploadHangs,
     RevealerVanishes,
+    /// A result that is to be pushed to a contract.
+    Callback,
+    /// A task that no worker can do.
+    FitsNobody,
+    /// A worker that tells the scheduler what is not so.
+    LiesOnLink,
+    /// Only in the replay of 2018.
+    NodeAstray,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 28] = [
+    /// What the worlds of many seeds must meet.
+    pub(crate) const ALL: [Self; 33] = [
         Self::Reorg,
         Self::HeadGoesBack,
         Self::NodeLags,
@@ -64,10 +75,15 @@ impl Fault {
         Self::Liar,
         Self::Collusion,
         Self::OrderClosed,
+        Self::ClosedTooLate,
         Self::Withdrawal,
+        Self::WithdrawnTooLate,
         Self::UploadFails,
         Self::UploadHangs,
         Self::RevealerVanishes,
+        Self::Callback,
+        Self::FitsNobody,
+        Self::LiesOnLink,
     ];
 }
 
@@ -78,6 +94,12 @@ pub(crate) struct Tally(Arc<Mutex<BTreeMap<Fault, u64>>>);
 impl Tally {
     pub(crate) fn count(&self, fault: Fault) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(fault).or_default() += 1;
+    }
+
+    /// How often any of these happened.
+    pub(crate) fn sum(&self, faults: &[Fault]) -> u64 {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.iter().filter_map(|fault| counts.get(fault)).sum()
     }
 
     pub(crate) fn counts(&self) -> BTreeMap<Fault, u64> {

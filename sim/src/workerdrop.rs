@@ -14,6 +14,10 @@ use std::{process::ExitCode, time::Instant};
 const BLOCKS: u64 = 6;
 /// The part of an order's time that may be neither computing nor waiting for a block, in percent.
 const OVERHEAD: f64 = 5.0;
+/// So many workers must be at work at once.
+const AT_ONCE: usize = 250;
+/// What must have happened: a node out of step, events twice, transactions lost, the restart.
+const FAULTS: [Fault; 4] = [Fault::NodeAstray, Fault::EventsDoubled, Fault::TransactionLost, Fault::SchedulerCrash];
 
 /// Replays and prints.
 #[expect(clippy::print_stdout, reason = "this is the command line")]
@@ -44,9 +48,9 @@ pub(crate) fn replay(seed: u64) -> ExitCode {
     println!(
         "neither computing nor waiting for {BLOCKS} blocks: {overhead:.1} % of an order's time (limit {OVERHEAD} %)"
     );
-    let faults = [Fault::EventsDoubled, Fault::TransactionLost, Fault::SchedulerCrash, Fault::NodeLags];
-    let count = |f: &Fault| format!("{f:?} {}", verdict.faults.get(f).copied().unwrap_or(0));
-    println!("faults: {}", faults.iter().map(count).collect::<Vec<_>>().join(", "));
+    let times = |fault: &Fault| verdict.faults.get(fault).copied().unwrap_or(0);
+    let count = |fault: &Fault| format!("{fault:?} {}", times(fault));
+    println!("faults: {}", FAULTS.iter().map(count).collect::<Vec<_>>().join(", "));
     println!(
         "24 h in {:.0} s, {:.0} CPU seconds, {} blocks",
         began.elapsed().as_secs_f64(),
@@ -55,5 +59,14 @@ pub(crate) fn replay(seed: u64) -> ExitCode {
     );
     let Verdict { violations, .. } = &verdict;
     violations.iter().for_each(|violation| println!("{violation}"));
-    ExitCode::from(u8::from(!violations.is_empty() || open > 0 || overhead >= OVERHEAD))
+    let missing: Vec<&Fault> = FAULTS.iter().filter(|fault| times(fault) == 0).collect();
+    if !missing.is_empty() {
+        println!("never met: {missing:?}");
+    }
+    let few = verdict.connected < AT_ONCE;
+    if few {
+        println!("only {} workers were connected at once, {AT_ONCE} are wanted", verdict.connected);
+    }
+    let failed = !violations.is_empty() || open > 0 || overhead >= OVERHEAD || few || !missing.is_empty();
+    ExitCode::from(u8::from(failed))
 }

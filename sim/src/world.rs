@@ -6,8 +6,8 @@ use crate::{
     chance::Chance,
     judge::{Judge, Verdict},
     machine::{Character, Store},
-    market::{Bought, FIRST_WORKER, Market, key},
-    node::{Earth, Mood},
+    market::{Bought, FIRST_WORKER, Kind, Market, Wish, key},
+    node::{BASE_FEE, Earth, Mood},
     pipe::{Address as Place, Sky, Weather},
     roles::{self, Fate, Person, Stage, Vanishes},
     tally::{Fault, Tally},
@@ -30,6 +30,13 @@ use tokio::{
 
 /// After its deadline a task must end within so many blocks once nothing is wrong any more.
 const GRACE: u64 = 5;
+
+/// The base fee of a spike, in wei: over the cap of 22 gwei, or so high under it that what waits must offer more.
+const SPIKE: RangeInclusive<u64> = 4_000_000_000..=44_000_000_000;
+
+/// What takes transactions away or delays them; the sender sends them again by itself.
+const HINDRANCES: [Fault; 5] =
+    [Fault::Reorg, Fault::TransactionLost, Fault::TransactionDelayed, Fault::ReplyLost, Fault::SchedulerCrash];
 
 /// How hard a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +62,8 @@ pub(crate) struct Plan {
     pub(crate) period: u64,
     /// Tasks are bought during this time, in seconds.
     pub(crate) season: u64,
+    /// At this second the faults end.
+    calm: u64,
     /// How long an app runs, in milliseconds.
     pub(crate) speed: RangeInclusive<u64>,
     /// The trust of every task; several where there is none.
@@ -77,14 +86,18 @@ impl Plan {
         let chance = Chance::new(seed ^ 0x706c_616e);
         let climate = if chance.hits(5_000) { Climate::Mild } else { Climate::Wild };
         let abandoned = climate == Climate::Wild && chance.hits(1_000);
+        let (period, season) = (120, 300);
+        // Nothing can be claimed for ten periods: in some worlds the faults last until everything is due.
+        let late = Chance::beside(seed, "late").hits(3_000);
         Self {
             seed,
             climate,
             tasks,
             workers: chance.within(8..=12) as u32,
             block: 5,
-            period: 120,
-            season: 300,
+            period,
+            season,
+            calm: season + if late { 12 } else { 7 } * period,
             speed: 4_000..=30_000,
             trust: None,
             bag: 5,
@@ -107,6 +120,7 @@ impl Plan {
             block: 5,
             period: 3_600,
             season: 86_400 - 3_600,
+            calm: 86_400 + 6 * 3_600,
             speed: 395_000..=395_000,
             trust: Some(5),
             bag: 1,
@@ -140,13 +154,20 @@ struct World {
     market: Arc<Market>,
     stage: Stage,
     judge: Judge,
+    /// Blocks since the beginning.
+    blocks: u64,
+    /// Of the base fee.
+    fees: Chance,
+    /// How often transactions were hindered before the newest block.
+    hindrances: u64,
 }
 
 impl World {
     async fn new(plan: Plan, beginning: &Beginning) -> Self {
         let (chance, tally) = (Chance::new(plan.seed), Tally::default());
         let earth = earth(beginning.ground(), chance.clone(), tally.clone());
-        let market = Arc::new(Market::open(watcher(&earth), beginning.places).await);
+        let delays = Chance::beside(plan.seed, "race");
+        let market = Arc::new(Market::open(watcher(&earth), beginning.places, delays).await);
         earth.ground.mine_when_told();
         let weather = Arc::new(Mutex::new(Weather::default()));
         let sky = Sky { weather: weather.clone(), chance: chance.clone(), tally: tally.clone() };
@@ -172,7 +193,8 @@ impl World {
             calm: CancellationToken::new(),
         };
         let judge = Judge::new(market.clone());
-        Self { plan, earth, chance, tally, weather, market, stage, judge }
+        let fees = Chance::beside(plan.seed, "fees");
+        Self { plan, earth, chance, tally, weather, market, stage, judge, blocks: 0, fees, hindrances: 0 }
     }
 
     async fn run(mut self) -> Verdict {
@@ -180,8 +202,7 @@ impl World {
         self.raise_the_curtain(&mut actors);
         let (bought, mut arriving) = tokio::sync::mpsc::unbounded_channel();
         actors.spawn(shop(self.market.clone(), self.chance.clone(), self.tally.clone(), self.plan.clone(), bought));
-        let (mut calm_since, step) = (None, self.plan.block);
-        for block in 0u64.. {
+        loop {
             sleep(Duration::from_secs(self.plan.block)).await;
             if let Some(ended) = actors.try_join_next() {
                 // Nobody but the shop, a vanished worker and an abandoned scheduler ends by itself.
@@ -195,18 +216,8 @@ impl World {
             while let Ok(task) = arriving.try_recv() {
                 self.judge.expect(task);
             }
-            self.earth.release();
-            self.earth.ground.rpc("evm_mine", json!([]));
-            if calm_since.is_none() {
-                self.disturb(block, block * step);
-            }
-            self.judge.look(&self.earth).await;
-            let elapsed = (block + 1) * step;
-            if calm_since.is_none() && elapsed >= self.plan.season + 7 * self.plan.period {
-                self.calm_down();
-                calm_since = Some(elapsed);
-            }
-            let everything_bought = elapsed > self.plan.season + step;
+            self.next_block().await;
+            let everything_bought = self.second() > self.plan.season + self.plan.block;
             if everything_bought && self.judge.all_ended() {
                 break;
             }
@@ -235,6 +246,43 @@ impl World {
         self.judge.verdict(self.plan, faults, self.earth.chance.bytes())
     }
 
+    fn second(&self) -> u64 {
+        self.blocks * self.plan.block
+    }
+
+    /// A block, and what happens after it.
+    async fn next_block(&mut self) {
+        self.earth.mine();
+        if !self.stage.calm.is_cancelled() {
+            self.disturb(self.blocks, self.second());
+        }
+        self.judge.look(&self.earth).await;
+        self.blocks += 1;
+        if self.pool_is_gone() {
+            self.judge.excuse_nobody_finalizes();
+        }
+        if self.is_hindered() {
+            self.judge.hinder();
+        }
+        if !self.stage.calm.is_cancelled() && self.second() >= self.plan.calm {
+            self.calm_down();
+            self.judge.calm_down();
+        }
+    }
+
+    fn pool_is_gone(&self) -> bool {
+        self.tally.sum(&[Fault::SchedulerCrash]) >= self.plan.scheduler_lives
+    }
+
+    /// Whether those who claim could not: a transaction went away, both nodes of the scheduler are behind, or it is down.
+    fn is_hindered(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.hindrances, self.tally.sum(&HINDRANCES));
+        let state = self.earth.state();
+        let behind = state.lag.iter().take(2).all(|lag| *lag > 0);
+        let down = !self.stage.place.is_served() && !self.pool_is_gone();
+        before < self.hindrances || !state.held.is_empty() || behind || down
+    }
+
     /// Tasks that should have ended, and had time for it since nothing is wrong any more.
     fn overdue(&self) -> Vec<Bought> {
         self.judge.overdue((GRACE + self.plan.depth) * self.plan.block)
@@ -251,7 +299,7 @@ impl World {
                     Some(claimed) => break claimed,
                     None => sleep(Duration::from_secs(self.plan.block)).await,
                 }
-                self.earth.ground.rpc("evm_mine", json!([]));
+                self.next_block().await;
             };
             if let Ok(Err(error)) = claimed {
                 tracing::warn!(%error, "a third party cannot claim");
@@ -300,6 +348,7 @@ impl World {
             Climate::Drop => 0,
         };
         let colluding = if wild && self.chance.hits(3_000) { 2 } else { 0 };
+        let tongues = Chance::beside(self.plan.seed, "tongues");
         for number in 0..self.plan.workers {
             let character = match number {
                 n if n < liars => Character::Liar,
@@ -321,6 +370,7 @@ impl World {
                 upload_fails: if drop { 0 } else { 500 * scale },
                 upload_hangs: if drop { 0 } else { 100 * scale },
                 slots: 2,
+                lies: if drop { 0 } else { lies(character, &tongues) },
                 vanishes,
             };
             let fate = Fate {
@@ -331,7 +381,7 @@ impl World {
                 lives: u64::MAX,
                 restart: None,
             };
-            if person.vanishes.is_some() {
+            if person.vanishes.is_some() || person.lies > 0 {
                 self.judge.excuse(key(FIRST_WORKER + number).address());
             }
             actors.spawn(roles::worker(self.stage.clone(), person, fate));
@@ -356,7 +406,13 @@ impl World {
         let stray = self.plan.stray.as_ref().filter(|(_, when)| when.contains(&second)).map(|(lag, _)| *lag);
         for (node, lag) in state.lag.iter_mut().enumerate() {
             *lag = match *lag {
-                _ if node == 2 && stray.is_some() => stray.unwrap_or_default(),
+                before if node == 2 && stray.is_some() => {
+                    let stray = stray.unwrap_or_default();
+                    if before != stray {
+                        self.tally.count(Fault::NodeAstray);
+                    }
+                    stray
+                }
                 lag if lag > 100 => 0,
                 0 if self.chance.hits(50 * scale) => {
                     self.tally.count(Fault::NodeLags);
@@ -367,16 +423,13 @@ impl World {
                 lag => lag,
             };
         }
-        state.spike = match state.spike {
-            1 if self.chance.hits(30 * scale) => {
+        state.base_fee = match state.base_fee {
+            None | Some(BASE_FEE) if self.chance.hits(30 * scale) => {
                 self.tally.count(Fault::FeeSpike);
-                1_000_000
+                Some(self.fees.within(SPIKE))
             }
-            1 => 1,
-            spike if self.chance.hits(2_500) => {
-                let _ = spike;
-                1
-            }
+            None | Some(BASE_FEE) => None,
+            Some(_) if self.chance.hits(2_500) => Some(BASE_FEE),
             spike => spike,
         };
     }
@@ -386,8 +439,18 @@ impl World {
         self.stage.calm.cancel();
         *self.weather.lock().expect("nobody panics while holding it") = Weather::default();
         let mut state = self.earth.state();
-        (state.mood, state.spike, state.lag) = (Mood::default(), 1, vec![0; 3]);
+        state.base_fee = state.base_fee.map(|_| BASE_FEE);
+        (state.mood, state.lag) = (Mood::default(), vec![0; 3]);
     }
+}
+
+/// How many of ten thousand reports of a worker say what is not so. Some who compute rightly talk nonsense too.
+fn lies(character: Character, tongues: &Chance) -> u32 {
+    let lies = match character {
+        Character::Honest => tongues.hits(500),
+        Character::Liar | Character::Colluding => tongues.hits(5_000),
+    };
+    if lies { 2_000 } else { 0 }
 }
 
 /// Requesters buy bags of tasks over the season.
@@ -399,6 +462,7 @@ async fn shop(
     bought: tokio::sync::mpsc::UnboundedSender<Bought>,
 ) {
     let mut left = plan.tasks;
+    let kinds = Chance::beside(plan.seed, "kinds");
     let upset = match plan.climate {
         Climate::Wild => 300,
         Climate::Mild => 100,
@@ -408,7 +472,13 @@ async fn shop(
         let size = chance.within(1..=left.min(plan.bag));
         left -= size;
         let trust = plan.trust.unwrap_or_else(|| [0, 1, 2, 4, 5, 5, 8][chance.within(0..=6) as usize]);
-        for task in market.buy(size, trust, &chance, &tally, upset).await {
+        let kind = match () {
+            () if plan.climate == Climate::Drop => Kind::Usual,
+            () if kinds.hits(1_000) => Kind::Pushed,
+            () if kinds.hits(300) => Kind::FitsNobody,
+            () => Kind::Usual,
+        };
+        for task in market.buy(Wish { size, trust, kind }, &chance, &tally, upset).await {
             // The world may have ended.
             let _ = bought.send(task);
         }

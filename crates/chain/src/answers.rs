@@ -70,6 +70,8 @@ pub struct TransactionReceipt {
     pub transaction_hash: B256,
     /// Who sent it.
     pub from: Address,
+    /// Whom it called; `None` if it created a contract.
+    pub to: Option<Address>,
     /// The number of its block.
     #[serde(deserialize_with = "number")]
     pub block_number: Option<u64>,
@@ -164,6 +166,7 @@ mod tests {
         assert_eq!(ours.logs, alloys.logs());
         assert_eq!((ours.block_number, ours.block_hash), (alloys.block_number, alloys.block_hash));
         assert_eq!((ours.gas_used, ours.effective_gas_price), (alloys.gas_used, alloys.effective_gas_price));
+        assert_eq!((ours.from, ours.to), (alloys.from, alloys.to));
         assert!(ours.succeeded && ours.contract_address.is_none());
         text["status"] = json!("0x0");
         assert!(!serde_json::from_value::<TransactionReceipt>(text.clone()).unwrap().succeeded);

@@ -17,10 +17,13 @@ use bourse_protocol::{
     money::Nrlc,
     orders, signature,
 };
+use std::collections::BTreeSet;
 
-/// In so many of the last blocks transactions are looked for, of which so many are asked what they used.
+/// In so many of the last blocks it is looked what calls used, until so many workers are found; of so many transactions
+/// at most it is asked.
 const RECENT_BLOCKS: u64 = 500;
 const RECENT: usize = 5;
+const ASKED: usize = 20;
 
 /// The hub contract on one chain. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -185,8 +188,8 @@ impl Hub {
         Ok(orders::domain(self.client.chain_id().await?, self.address))
     }
 
-    /// Gas that a worker's calls for one task use here: the dearest of those that `own` has made, or else of the last
-    /// that anybody made, and never less than what was measured with our contracts.
+    /// Gas that a worker's calls for one task use here: the dearest of those that `own` has made, or else the usual of the
+    /// last that others made, and never less than what was measured with our contracts.
     pub async fn work_gas(&self, own: Option<&Sender>) -> Result<WorkGas, Error> {
         let known = |gas: Option<u64>, measured: u64| gas.map(|gas| gas.max(measured));
         let WorkGas { contribute, reveal } = WorkGas::MEASURED;
@@ -205,18 +208,27 @@ impl Hub {
         Ok(WorkGas { contribute: contributions.unwrap_or(contribute), reveal: reveals.unwrap_or(reveal) })
     }
 
-    /// The most gas that one of the last transactions with this event used; `None` if there was none of late.
+    /// Gas that the calls with this event used which workers made of late: of each worker the last, of all the one in the
+    /// middle. `None` if there were none.
+    ///
+    /// Strangers must not decide it: a contract between a worker and the hub burns what it likes, and so does a contract
+    /// that has to confirm a pool's signature.
     async fn recent_gas(&self, event: B256) -> Result<Option<u64>, Error> {
         let newest = self.client.head().await?.number;
         let filter = Filter::new().address(self.address).event_signature(event);
         let logs = self.client.logs(&filter.from_block(newest.saturating_sub(RECENT_BLOCKS)).to_block(newest)).await?;
-        let mut hashes: Vec<B256> = logs.iter().rev().filter_map(|log| log.transaction_hash).collect();
-        hashes.dedup();
-        let mut most = None;
-        for hash in hashes.into_iter().take(RECENT) {
-            most = most.max(self.client.receipt(hash).await?.map(|receipt| receipt.gas_used));
+        let (mut workers, mut hashes, mut used) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        let last = logs.iter().rev().filter(|log| workers.insert(log.topics().get(2).copied()));
+        let hashes = last.filter_map(|log| log.transaction_hash).filter(|hash| hashes.insert(*hash));
+        for hash in hashes.take(ASKED) {
+            let receipt = self.client.receipt(hash).await?;
+            used.extend(receipt.filter(|r| r.to == Some(self.address)).map(|r| r.gas_used));
+            if used.len() == RECENT {
+                break;
+            }
         }
-        Ok(most)
+        used.sort_unstable();
+        Ok(used.get(used.len().saturating_sub(1) / 2).copied())
     }
 
     /// Calls any view of the hub.

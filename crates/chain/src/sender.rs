@@ -143,7 +143,9 @@ pub enum Waiting {
         /// What is not spoken for.
         free: U256,
     },
-    /// Transactions of the wallet that are not ours wait in the node: another process, or an earlier life of this one.
+    /// Transactions of the wallet that are not ours waited in the node before this process began: of an earlier life whose
+    /// store is gone, or of another process. Goes on by itself when they are in blocks, and replaces them if blocks do not
+    /// take them for five minutes.
     Foreign {
         /// How many.
         count: u64,
@@ -169,14 +171,17 @@ impl std::fmt::Display for Waiting {
                 )
             }
             Self::Foreign { count } => {
-                write!(f, "{count} transactions that are not ours wait in the node: waiting for them")
+                write!(
+                    f,
+                    "{count} transactions that this store does not know wait in the node since before the start: waiting until they are in blocks"
+                )
             }
             Self::NotTaken { error } => write!(f, "the nodes do not take the transaction: trying again ({error})"),
         }
     }
 }
 
-/// The wallet could not pay for the last transaction that was asked for.
+/// The wallet could not pay for the last transaction that was asked for, or for a higher fee of one that waits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize)]
 #[error("wallet {wallet} has {have} wei and {id} needs up to {needed} wei for gas: send ether to it")]
 #[serde(rename_all = "camelCase")]
@@ -201,7 +206,8 @@ pub struct Status {
     pub sent: usize,
     /// Why the others wait, if they must.
     pub waiting: Option<Waiting>,
-    /// The wallet cannot pay: known from the last transaction that was asked for, until one can be paid.
+    /// The wallet cannot pay: for the last transaction that was asked for, or for a higher fee of one that waits. Until one
+    /// can be paid.
     pub out_of_gas: Option<OutOfGas>,
     /// The sender has stopped for good.
     pub stopped: Option<KeyInUse>,

@@ -46,8 +46,10 @@ const BUMP: Duration = Duration::from_secs(30);
 const LOST_AFTER: u32 = 5;
 /// A nonce that nobody uses and that ours wait for is filled after this time.
 const HOLE_AFTER: Duration = Duration::from_secs(10);
-/// At the start, foreign transactions that wait in the node may take this long to get into blocks.
-const FOREIGN_WAIT: Duration = Duration::from_secs(60);
+/// Another's transaction that ours wait for is replaced after this time,
+const REPLACE_AFTER: Duration = Duration::from_secs(300);
+/// and so many blocks that did not take it: who sent it may live no more, and its fee would never be raised.
+const REPLACE_AFTER_BLOCKS: u64 = 20;
 /// Blocks above a transaction after which it is no longer watched.
 const WATCHED: u64 = 64;
 /// The longest pause while the chain cannot be read, or while what is done is only watched.
@@ -84,10 +86,10 @@ pub struct SenderLoop {
     /// Blocks come with the transactions: the receipt is there at once.
     at_once: bool,
     strangers: Strangers,
-    /// A nonce that nobody uses, and since when that is known.
-    hole: Option<(u64, Instant)>,
-    /// Since when foreign transactions wait in the node; `Settled` once there were none.
-    start: Start,
+    /// The wallet's next nonce, where ours wait for what is not ours.
+    hole: Option<Hole>,
+    /// Nothing that waited in the node before this process began keeps it from sending any more.
+    started: bool,
     waiting: Option<Waiting>,
     out_of_gas: Option<OutOfGas>,
 }
@@ -112,11 +114,13 @@ struct Sent {
     missing: u32,
 }
 
+/// A nonce that holds ours up and is not ours: nobody uses it, or another's transaction waits there.
 #[derive(Clone, Copy, Debug)]
-enum Start {
-    Unchecked,
-    ForeignSince(Instant),
-    Settled,
+struct Hole {
+    nonce: u64,
+    /// When it was first seen, and after which block.
+    since: Instant,
+    block: u64,
 }
 
 /// Why a round ended early.
@@ -138,14 +142,20 @@ impl From<journal::Error> for Trouble {
     }
 }
 
+impl Hole {
+    /// Whether what waits there has had its time. While no block comes, it is not its fault.
+    fn is_to_be_replaced(&self, head: &Head) -> bool {
+        self.since.elapsed() >= REPLACE_AFTER && head.number >= self.block + REPLACE_AFTER_BLOCKS
+    }
+}
+
 impl Sent {
     fn new(nonce: u64, attempts: Vec<Attempt>, handed_in: Option<Instant>) -> Self {
         Self { nonce, attempts, handed_in, priced: Instant::now(), block: None, missing: 0 }
     }
 
     fn most(&self, value: U256) -> U256 {
-        let cost = |a: &Attempt| U256::from(a.gas_limit) * U256::from(a.fees.max_fee);
-        self.attempts.iter().map(cost).max().unwrap_or_default() + value
+        self.attempts.iter().map(|a| cost(a.gas_limit, a.fees)).max().unwrap_or_default() + value
     }
 }
 
@@ -179,7 +189,7 @@ impl SenderLoop {
             at_once: true,
             strangers: Strangers::default(),
             hole: None,
-            start: Start::Unchecked,
+            started: false,
             waiting: None,
             out_of_gas: None,
         })
@@ -317,6 +327,9 @@ impl SenderLoop {
             _ => self.client.at(header.head).nonce(self.key.address()).await?,
         };
         self.seen = Some((header.head.hash, nonce));
+        if self.strangers.start().is_none() {
+            self.strangers.begin(self.client.pending_nonce(self.key.address()).await?);
+        }
         self.follow(&header.head, nonce).await?;
         self.notice_strangers(&header.head, nonce).await?;
         if moved {
@@ -438,6 +451,8 @@ impl SenderLoop {
         let Some(entry) = self.open.get_mut(&seq) else { return Ok(()) };
         let Some(sent) = entry.sent.as_mut() else { return Ok(()) };
         (sent.block, sent.missing) = (Some(block), 0);
+        // Its price needs not be raised any more.
+        self.out_of_gas.take_if(|why| why.id == entry.intent.id);
         if depth > 0 && block + depth > head.number {
             return Ok(());
         }
@@ -526,6 +541,10 @@ impl SenderLoop {
     /// up with.
     fn stranger(&mut self, nonce: u64, hash: B256, gas_limit: u64, ours: Option<B256>) -> Result<(), Trouble> {
         let wallet = self.key.address();
+        if self.strangers.is_former(nonce) {
+            info!(%wallet, nonce, %hash, "a transaction that waited before this process began is in a block");
+            return Ok(());
+        }
         let Some(tag) = tag::read(gas_limit, nonce) else {
             warn!(%wallet, nonce, %hash, "a transaction that is not ours was sent from our wallet");
             return Ok(());
@@ -555,21 +574,31 @@ impl SenderLoop {
     async fn miss(&mut self, nonce: u64) {
         let waits = |sent: &&Sent| sent.nonce >= nonce && sent.handed_in.is_some() && sent.block.is_none();
         let waiting = self.open.iter().filter_map(|(seq, entry)| Some((*seq, entry.sent.as_ref().filter(waits)?)));
-        let mut first: Vec<(u64, u64, B256)> =
-            waiting.filter_map(|(seq, sent)| Some((sent.nonce, seq, sent.attempts.last()?.hash))).collect();
+        let mut first: Vec<(u64, u64)> = waiting.map(|(seq, sent)| (sent.nonce, seq)).collect();
         first.sort_unstable();
-        for (nonce, seq, hash) in first.into_iter().take(ASKED_FOR) {
-            match self.client.knows(hash).await {
+        for (nonce, seq) in first.into_iter().take(ASKED_FOR) {
+            match self.is_known(seq).await {
                 Ok(true) => {}
                 Ok(false) => {
-                    debug!(nonce, %hash, "the node does not know a transaction any more");
+                    debug!(nonce, "the node does not know a transaction any more");
                     let sent = self.open.get_mut(&seq).and_then(|entry| entry.sent.as_mut());
                     sent.into_iter().for_each(|sent| sent.handed_in = None);
                 }
                 // It is handed in again after a while anyway.
-                Err(error) => debug!(nonce, %hash, %error, "cannot read whether the node knows a transaction"),
+                Err(error) => debug!(nonce, %error, "cannot read whether the node knows a transaction"),
             }
         }
+    }
+
+    /// Whether the node knows any attempt of an intent. The last one is known, if it could be paid.
+    async fn is_known(&self, seq: u64) -> Result<bool, Error> {
+        let sent = self.open.get(&seq).and_then(|entry| entry.sent.as_ref());
+        for attempt in sent.iter().flat_map(|sent| sent.attempts.iter().rev()) {
+            if self.client.knows(attempt.hash).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Hands in again what waits too long, raises the fee of the first in line, and fills a nonce that nobody uses.
@@ -594,15 +623,14 @@ impl SenderLoop {
             }
             let Some(entry) = self.open.get_mut(&seq) else { continue };
             let Some(sent) = entry.sent.as_mut() else { continue };
-            let Some(last) = sent.attempts.last() else { continue };
             (sent.handed_in, sent.block) = (Some(now), None);
-            let (id, raw) = (entry.intent.id.clone(), last.raw.clone());
-            self.broadcast(&id, &raw).await?;
+            let (id, attempts) = (entry.intent.id.clone(), sent.attempts.clone());
+            self.broadcast(&id, &attempts).await?;
         }
         Ok(())
     }
 
-    /// Offers more for a transaction that waits too long, up to the cap.
+    /// Offers more for a transaction that waits too long, up to the cap and to what the wallet can pay.
     async fn bump(&mut self, seq: u64, header: &Header) -> Result<(), Trouble> {
         let Some(entry) = self.open.get(&seq) else { return Ok(()) };
         let Some(sent) = entry.sent.as_ref().filter(|sent| sent.priced.elapsed() >= BUMP) else { return Ok(()) };
@@ -621,6 +649,17 @@ impl SenderLoop {
                 return Ok(());
             }
         };
+        let needed = cost(gas_limit, fees) + intent.value;
+        match self.ether(&header.head).await {
+            Ok(have) if have < needed => {
+                self.waiting = None;
+                self.lack(OutOfGas { id: intent.id, wallet: self.key.address(), needed, have });
+                return Ok(());
+            }
+            Ok(_) => self.out_of_gas = None,
+            // Not to know is not to have too little: an attempt that cannot be paid takes the place of no other.
+            Err(error) => debug!(%id, %error, "cannot read whether the wallet can pay a higher fee"),
+        }
         let attempt = self.sign(&intent, nonce, gas_limit, fees, price);
         info!(%id, nonce, max_fee = fees.max_fee, "raising the fee of a transaction that waits");
         store::add_attempt(&self.journal, id, &attempt)?;
@@ -637,38 +676,36 @@ impl SenderLoop {
         let sent = self.open.values().filter_map(|e| e.sent.as_ref());
         let waits = sent.map(|s| s.nonce).min().is_some_and(|lowest| lowest > nonce);
         if !waits {
-            self.hole = None;
+            // At the start ours are not sent before what waits there.
+            self.hole.take_if(|_| self.started);
             return Ok(());
         }
-        match self.hole {
-            Some((hole, since)) if hole == nonce => {
-                if since.elapsed() < HOLE_AFTER {
-                    return Ok(());
-                }
-            }
-            _ => {
-                self.hole = Some((nonce, Instant::now()));
-                return Ok(());
-            }
+        let hole = self.held_up(&header.head, nonce);
+        if hole.since.elapsed() < HOLE_AFTER {
+            return Ok(());
         }
         let wallet = self.key.address();
-        if self.client.pending_nonce(wallet).await? > nonce {
-            // Somebody's transaction waits there.
+        if self.client.pending_nonce(wallet).await? > nonce && !hole.is_to_be_replaced(&header.head) {
             return Ok(());
         }
         let price = self.price(header).await?;
         let Ok(fees) = self.policy.offer(price) else { return Ok(()) };
         let id = format!("{FILL}:{wallet}:{nonce}");
-        warn!(%wallet, nonce, "a nonce below ours is not used: filling it");
+        warn!(%wallet, nonce, "a nonce below ours is not used, or by what does not get into a block: filling it");
         let intent = Intent { id: id.clone(), to: Some(wallet), value: U256::ZERO, data: Bytes::new() };
         let gas_limit = tag::mark(gas::limit(21_000, true), self.tag, nonce);
         let attempt = self.sign(&intent, nonce, gas_limit, fees, price);
         let seq = store::insert_sent(&self.journal, wallet, &intent, nonce, &attempt)?;
-        let raw = attempt.raw.clone();
-        let sent = Some(Sent::new(nonce, vec![attempt], Some(Instant::now())));
+        let sent = Some(Sent::new(nonce, vec![attempt.clone()], Some(Instant::now())));
         self.open.insert(seq, Entry { intent, sent });
         self.hole = None;
-        self.broadcast(&id, &raw).await
+        self.broadcast(&id, &[attempt]).await
+    }
+
+    /// The wallet's next nonce, which is not ours, and since when it is known to hold ours up.
+    fn held_up(&mut self, head: &Head, nonce: u64) -> Hole {
+        let new = Hole { nonce, since: Instant::now(), block: head.number };
+        *self.hole.insert(self.hole.filter(|hole| hole.nonce == nonce).unwrap_or(new))
     }
 
     /// Sends what waits, in the order of asking.
@@ -682,7 +719,7 @@ impl SenderLoop {
             }
             return Ok(());
         }
-        if !self.may_start(nonce).await? {
+        if !self.may_start(&header.head, nonce).await? {
             return Ok(());
         }
         let price = self.price(header).await?;
@@ -693,12 +730,7 @@ impl SenderLoop {
                 return Ok(());
             }
         };
-        let wallet = self.key.address();
-        let have = match self.balance {
-            Some((hash, have)) if hash == header.head.hash => have,
-            _ => self.client.at(header.head).balance(wallet).await?,
-        };
-        self.balance = Some((header.head.hash, have));
+        let have = self.ether(&header.head).await?;
         self.waiting = None;
         let mut next = nonce.max(self.own_next());
         for seq in waiting {
@@ -713,28 +745,26 @@ impl SenderLoop {
         Ok(())
     }
 
-    /// At the start: whether nobody else's transactions wait in the node.
-    async fn may_start(&mut self, nonce: u64) -> Result<bool, Trouble> {
-        let since = match self.start {
-            Start::Settled => return Ok(true),
-            Start::Unchecked => Instant::now(),
-            Start::ForeignSince(since) => since,
-        };
-        let wallet = self.key.address();
-        let pending = self.client.pending_nonce(wallet).await?;
+    /// Whether nothing waits in the node any more that was there before this process began and is not ours. It is waited
+    /// for, as to take its nonces would throw out what a former life, or another process, has sent; but not for ever.
+    async fn may_start(&mut self, head: &Head, nonce: u64) -> Result<bool, Trouble> {
         let known = nonce.max(self.own_next());
-        if pending <= known {
-            self.start = Start::Settled;
+        let there = self.strangers.start().unwrap_or_default();
+        if self.started || there <= known {
+            self.started = true;
             return Ok(true);
         }
-        self.start = Start::ForeignSince(since);
-        let count = pending - known;
-        if since.elapsed() >= FOREIGN_WAIT {
-            let evidence = format!("{count} transactions that are not ours wait in the node");
-            return Err(Trouble::KeyInUse(KeyInUse { wallet, evidence }));
+        // The node may have lost some.
+        let there = there.min(self.client.pending_nonce(self.key.address()).await?);
+        self.started = there <= known;
+        if !self.started && self.held_up(head, nonce).is_to_be_replaced(head) {
+            warn!(wallet = %self.key.address(), nonce, "what waits in the node since before the start does not get into a block: replacing it");
+            self.started = true;
         }
-        self.wait_for(Waiting::Foreign { count });
-        Ok(false)
+        if !self.started {
+            self.wait_for(Waiting::Foreign { count: there - known });
+        }
+        Ok(self.started)
     }
 
     /// Sends one intent. Says whether it took the nonce.
@@ -762,15 +792,12 @@ impl SenderLoop {
             }
         };
         let gas_limit = tag::mark(gas::limit(gas, intent.data.is_empty()), self.tag, nonce);
-        let needed = U256::from(gas_limit) * U256::from(fees.max_fee) + intent.value;
+        let needed = cost(gas_limit, fees) + intent.value;
         let spoken_for = self.open.values().filter_map(|e| Some(e.sent.as_ref()?.most(e.intent.value)));
         let free = have.saturating_sub(spoken_for.fold(U256::ZERO, |sum, next| sum + next));
         if have < needed {
             let why = OutOfGas { id: intent.id, wallet, needed, have };
-            if self.out_of_gas.is_none() {
-                warn!("{why}");
-            }
-            self.out_of_gas = Some(why.clone());
+            self.lack(why.clone());
             self.forget(seq, |_| SendError::OutOfGas(why))?;
             return Ok(false);
         }
@@ -781,11 +808,11 @@ impl SenderLoop {
         }
         let attempt = self.sign(&intent, nonce, gas_limit, fees, price);
         store::send(&self.journal, &intent.id, nonce, &attempt)?;
-        let (hash, raw) = (attempt.hash, attempt.raw.clone());
+        let hash = attempt.hash;
         if let Some(entry) = self.open.get_mut(&seq) {
-            entry.sent = Some(Sent::new(nonce, vec![attempt], Some(Instant::now())));
+            entry.sent = Some(Sent::new(nonce, vec![attempt.clone()], Some(Instant::now())));
         }
-        self.broadcast(&intent.id, &raw).await?;
+        self.broadcast(&intent.id, &[attempt]).await?;
         if self.at_once && self.depth == 0 {
             match self.client.receipt(hash).await? {
                 Some(receipt) => self.take(seq, receipt, head).await?,
@@ -812,18 +839,48 @@ impl SenderLoop {
         }
     }
 
-    /// Hands a transaction to the nodes. What they say is not believed: the chain shows the outcome.
-    async fn broadcast(&mut self, id: &str, raw: &[u8]) -> Result<(), Trouble> {
-        match self.client.broadcast(raw).await {
-            Ok(hash) => debug!(id, %hash, "sent"),
-            Err(error) if error.is_transient() => return Err(error.into()),
-            Err(Error::Refused { message, .. }) if message.contains("nonce too low") => {
-                debug!(id, message, "its nonce is used: it may be in a block");
+    /// Ether of the wallet after a block.
+    async fn ether(&mut self, head: &Head) -> Result<U256, Error> {
+        if let Some((_, have)) = self.balance.filter(|(hash, _)| *hash == head.hash) {
+            return Ok(have);
+        }
+        let have = self.client.at(*head).balance(self.key.address()).await?;
+        self.balance = Some((head.hash, have));
+        Ok(have)
+    }
+
+    /// Notes that the wallet cannot pay for something.
+    fn lack(&mut self, why: OutOfGas) {
+        if self.out_of_gas.is_none() {
+            warn!("{why}");
+        }
+        self.out_of_gas = Some(why);
+    }
+
+    /// Hands a transaction to the nodes: the last attempt, or else the last of the earlier ones that they take. For what
+    /// the wallet cannot pay is refused, and one that it can pay may still get into a block. What nodes say is not
+    /// believed: the chain shows the outcome.
+    async fn broadcast(&mut self, id: &str, attempts: &[Attempt]) -> Result<(), Trouble> {
+        let mut refusal = None;
+        for attempt in attempts.iter().rev() {
+            match self.client.broadcast(&attempt.raw).await {
+                Ok(hash) => {
+                    debug!(id, %hash, "sent");
+                    return Ok(());
+                }
+                Err(error) if error.is_transient() => return Err(error.into()),
+                Err(Error::Refused { message, .. }) if message.contains("nonce too low") => {
+                    debug!(id, message, "its nonce is used: it may be in a block");
+                    return Ok(());
+                }
+                Err(error) => {
+                    debug!(id, hash = %attempt.hash, %error, "the node did not take the transaction (again)");
+                    refusal.get_or_insert(error);
+                }
             }
-            Err(error) => {
-                debug!(id, %error, "the node did not take the transaction (again)");
-                self.wait_for(Waiting::NotTaken { error: error.to_string() });
-            }
+        }
+        if let Some(error) = refusal {
+            self.wait_for(Waiting::NotTaken { error: error.to_string() });
         }
         Ok(())
     }
@@ -902,6 +959,11 @@ impl SenderLoop {
     pub fn watch(&self) -> watch::Receiver<Status> {
         self.publish.subscribe()
     }
+}
+
+/// The most that so much gas can take at these prices, in wei.
+fn cost(gas_limit: u64, fees: Fees) -> U256 {
+    U256::from(gas_limit) * U256::from(fees.max_fee)
 }
 
 /// Tells those who asked for a name how it ended.

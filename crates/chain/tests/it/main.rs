@@ -4,6 +4,7 @@
 mod deploying;
 mod faults;
 mod following;
+mod gas;
 mod nodes;
 mod sending;
 

@@ -277,6 +277,60 @@ async fn a_transaction_that_waits_too_long_gets_a_higher_fee_up_to_the_cap() {
     lane.close().await;
 }
 
+/// A payment that no node keeps, from a wallet that can pay for its first price and for no higher one.
+async fn poor(world: &World, node: &Node, journal: &Journal) -> (Lane, JoinSet<Result<Receipt, SendError>>) {
+    world.rpc("anvil_setBalance", json!([keys::test_key(0).address(), format!("{:#x}", 80_000_000_000_000u64)])).await;
+    node.spoil(Faults { swallows: true, ..Default::default() });
+    let client = client(&[node], Settings { tag: Some(0), ..patient() });
+    let policy = GasPolicy { multiplier_percent: 130, cap: 3_300_000_000 };
+    let lane = Lane::open(&client, keys::test_key(0), journal, policy).await;
+    let jobs = paying(&lane, "gift");
+    until(&lane, |s| s.sent == 1).await;
+    (lane, jobs)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fee_that_the_wallet_cannot_pay_is_not_offered() {
+    let (world, journal) = (World::new(), journal());
+    let node = Node::of(&world.chain);
+    let (lane, mut jobs) = poor(&world, &node, &journal).await;
+    let status = until(&lane, |s| s.out_of_gas.is_some() || matches!(s.waiting, Some(Waiting::AtCap { .. }))).await;
+    assert!(status.needs_help() && status.obstacle().unwrap().contains("send ether to it"), "{status:?}");
+    assert_eq!(attempts(&journal).len(), 1);
+    world.rpc("anvil_setBalance", json!([keys::test_key(0).address(), "0x8ac7230489e80000"])).await;
+    world.rpc("evm_mine", json!([])).await;
+    assert_eq!(until(&lane, |s| s.out_of_gas.is_none()).await.obstacle(), None);
+    eventually("a higher fee", async || attempts(&journal).len() == 2).await;
+    node.heal();
+    outcome(&mut jobs).await.unwrap();
+    lane.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_wallet_cannot_pay_the_last_fee_the_earlier_ones_are_handed_in_again() {
+    let (world, journal) = (World::new(), journal());
+    let node = Node::of(&world.chain);
+    let (lane, jobs) = poor(&world, &node, &journal).await;
+    // It cannot be read that the wallet cannot pay more.
+    let refuse = [("eth_getBalance", (-32603, "internal error"))].into();
+    node.spoil(Faults { swallows: true, refuse, ..Default::default() });
+    world.rpc("evm_mine", json!([])).await;
+    until(&lane, |s| matches!(s.waiting, Some(Waiting::AtCap { .. }))).await;
+    assert_eq!(attempts(&journal).len(), 3, "bumped twice, then the cap");
+    lane.close().await;
+    drop(jobs);
+    node.heal();
+    world.rpc("evm_setAutomine", json!([false])).await;
+    let client = client(&[&node], Settings { tag: Some(0), ..patient() });
+    let lane = Lane::open(&client, keys::test_key(0), &journal, GasPolicy::default()).await;
+    let mut jobs = paying(&lane, "gift");
+    let pending = async || world.client.pending_nonce(keys::test_key(0).address()).await.unwrap();
+    eventually("handed in again", async || pending().await == 1).await;
+    world.rpc("evm_mine", json!([])).await;
+    assert_eq!(outcome(&mut jobs).await.unwrap().hash, attempts(&journal)[0]);
+    lane.close().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_nodes_forget_is_handed_in_again_while_running() {
     let (world, journal) = (World::new(), journal());
@@ -618,26 +672,100 @@ async fn two_processes_may_use_a_key_one_after_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn foreign_transactions_at_the_start_are_waited_for_and_then_refused() {
-    for gets_mined in [true, false] {
-        let (world, journal) = (World::new(), journal());
-        world.rpc("evm_setAutomine", json!([false])).await;
-        foreign(&world, 0).await;
-        let client = client(&[&Node::of(&world.chain)], patient());
-        let lane = Lane::open(&client, keys::test_key(0), &journal, GasPolicy::default()).await;
-        let mut jobs = paying(&lane, "gift");
-        let status = until(&lane, |s| s.waiting.is_some()).await;
-        assert_eq!(status.waiting, Some(Waiting::Foreign { count: 1 }));
-        if gets_mined {
-            world.rpc("evm_setAutomine", json!([true])).await;
-            world.rpc("evm_mine", json!([])).await;
-            outcome(&mut jobs).await.unwrap();
-        } else {
-            let error = outcome(&mut jobs).await.unwrap_err();
-            assert!(matches!(error, SendError::KeyInUse(_)), "{error}");
-        }
-        lane.close().await;
+async fn what_waits_in_the_node_at_the_start_is_of_a_former_life_and_is_waited_for() {
+    let world = World::new();
+    let node = Node::of(&world.chain);
+    let client = client(&[&node], Settings { tag: None, ..patient() });
+    let (former, deleted) = (tagged(&client, 1).await, tagged(&client, 2).await);
+    world.rpc("evm_setAutomine", json!([false])).await;
+    let lane = Lane::open(&client, keys::test_key(0), &former, GasPolicy::default()).await;
+    let before: Vec<_> = ["one", "two", "three"].map(|id| paying(&lane, id)).into();
+    until(&lane, |s| s.sent == 3).await;
+    lane.close().await;
+    drop(before);
+    foreign(&world, 3).await;
+    let lane = Lane::open(&client, keys::test_key(0), &deleted, GasPolicy::default()).await;
+    let mut jobs = paying(&lane, "gift");
+    let waits = Some(Waiting::Foreign { count: 4 });
+    until(&lane, |s| s.waiting == waits).await;
+    let early = tokio::time::timeout(Duration::from_secs(3_600), jobs.join_next()).await;
+    assert!(early.is_err(), "{early:?}");
+    node.asked();
+    eventually("it looks again", async || node.rounds() >= 3).await;
+    assert_eq!((lane.sender.status().waiting, lane.sender.key_in_use()), (waits, None));
+    world.rpc("evm_setAutomine", json!([true])).await;
+    world.rpc("evm_mine", json!([])).await;
+    outcome(&mut jobs).await.unwrap();
+    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::from(3 * 5 + 7 + 5));
+    assert_eq!(lane.sender.key_in_use(), None);
+    lane.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_in_the_node_since_the_start_and_is_too_cheap_for_blocks_is_replaced() {
+    let (world, journal) = (World::new(), journal());
+    world.rpc("evm_setAutomine", json!([false])).await;
+    for nonce in 0..2 {
+        foreign(&world, nonce).await;
     }
+    let lane =
+        Lane::open(&client(&[&Node::of(&world.chain)], patient()), keys::test_key(0), &journal, GasPolicy::default())
+            .await;
+    let mut jobs = paying(&lane, "gift");
+    until(&lane, |s| s.waiting == Some(Waiting::Foreign { count: 2 })).await;
+    let dear_block = async || {
+        world.rpc("anvil_setNextBlockBaseFeePerGas", json!(["0x174876e800"])).await;
+        world.rpc("evm_mine", json!([])).await;
+        tokio::time::sleep(Duration::from_secs(15)).await;
+    };
+    for _ in 0..19 {
+        dear_block().await;
+        assert_eq!(lane.sender.status().waiting, Some(Waiting::Foreign { count: 2 }));
+    }
+    for _ in 0..3 {
+        dear_block().await;
+    }
+    // Over the cap it waits yet.
+    let status = until(&lane, |s| matches!(s.waiting, Some(Waiting::OverCap { .. }))).await;
+    assert_eq!(status.sent, 0);
+    world.rpc("anvil_setNextBlockBaseFeePerGas", json!(["0x12a05f200"])).await;
+    world.rpc("evm_mine", json!([])).await;
+    until(&lane, |s| s.sent == 1).await;
+    world.rpc("anvil_setNextBlockBaseFeePerGas", json!(["0x12a05f200"])).await;
+    world.rpc("evm_mine", json!([])).await;
+    outcome(&mut jobs).await.unwrap();
+    assert_eq!(
+        world.client.balance(someone()).await.unwrap(),
+        U256::from(5),
+        "nothing of what was there is in a block"
+    );
+    assert_eq!(lane.sender.key_in_use(), None);
+    lane.close().await;
+}
+
+#[tokio::test]
+async fn what_comes_after_the_start_is_of_another_process_also_while_a_former_life_is_waited_for() {
+    let world = World::new();
+    let client = client(&[&Node::of(&world.chain)], Settings { tag: None, ..Settings::embedded() });
+    let (one, other) = (tagged(&client, 1).await, tagged(&client, 2).await);
+    world.rpc("evm_setAutomine", json!([false])).await;
+    let a = Lane::open(&client, keys::test_key(0), &one, GasPolicy::default()).await;
+    let mut jobs = vec![paying(&a, "a 0")];
+    until(&a, |s| s.sent == 1).await;
+    let b = Lane::open(&client, keys::test_key(0), &other, GasPolicy::default()).await;
+    let mut late = paying(&b, "b");
+    until(&b, |s| s.waiting == Some(Waiting::Foreign { count: 1 })).await;
+    jobs.extend(["a 1", "a 2"].map(|id| paying(&a, id)));
+    until(&a, |s| s.sent == 3).await;
+    world.rpc("evm_mine", json!([])).await;
+    let error = outcome(&mut late).await.unwrap_err();
+    assert!(matches!(error, SendError::KeyInUse(_)), "{error}");
+    for job in &mut jobs {
+        outcome(job).await.unwrap();
+    }
+    assert!(a.sender.key_in_use().is_none() && b.sender.key_in_use().is_some());
+    a.close().await;
+    b.close().await;
 }
 
 #[tokio::test]
