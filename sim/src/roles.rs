@@ -26,6 +26,8 @@ pub(crate) struct Fate {
     pub(crate) down: u64,
     /// How often the disk has no room, in parts of 10,000 per commit.
     pub(crate) disk_full: u32,
+    /// How often its database is gone when it comes back, in parts of 10,000.
+    pub(crate) database_lost: u32,
     /// Never comes back after this many lives.
     pub(crate) lives: u64,
     /// Is stopped and started again at this second.
@@ -43,6 +45,8 @@ pub(crate) struct Stage {
     pub(crate) sky: Sky,
     pub(crate) clock: Clock,
     pub(crate) chance: Chance,
+    /// Of what is lost between two lives.
+    pub(crate) losses: Chance,
     pub(crate) tally: Tally,
     pub(crate) settings: Settings,
     /// From then on nothing crashes.
@@ -70,9 +74,13 @@ impl Stage {
 
 /// Runs the scheduler until it has no lives left.
 pub(crate) async fn scheduler(stage: Stage, fate: Fate) {
-    let journal = Journal::in_memory(bourse_scheduler::SCHEMA).expect("memory is there");
+    let mut journal = Journal::in_memory(bourse_scheduler::SCHEMA).expect("memory is there");
     for n in 0.. {
         let life = stage.life(fate);
+        if n > 0 && !stage.calm.is_cancelled() && stage.losses.hits(fate.database_lost) {
+            stage.tally.count(Fault::DatabaseLost);
+            journal = Journal::in_memory(bourse_scheduler::SCHEMA).expect("memory is there");
+        }
         tracing::info!(life = n, "the scheduler starts");
         let mut running = JoinSet::new();
         running.spawn(scheduler_life(stage.clone(), life.clone(), journal.clone()));

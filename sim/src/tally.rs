@@ -21,6 +21,7 @@ pub(crate) enum Fault {
     EventsDoubled,
     FeeSpike,
     SchedulerCrash,
+    DatabaseLost,
     WorkerCrash,
     WorkerVanishes,
     SlowWorker,
@@ -50,7 +51,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// What the worlds of many seeds must meet.
-    pub(crate) const ALL: [Self; 33] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::Reorg,
         Self::HeadGoesBack,
         Self::NodeLags,
@@ -64,6 +65,7 @@ impl Fault {
         Self::EventsDoubled,
         Self::FeeSpike,
         Self::SchedulerCrash,
+        Self::DatabaseLost,
         Self::WorkerCrash,
         Self::WorkerVanishes,
         Self::SlowWorker,

@@ -188,6 +188,7 @@ impl World {
             sky,
             clock: Clock::Runtime(Instant::now(), BEGINNING * 1000 + earth.ground.now()),
             chance: chance.clone(),
+            losses: Chance::beside(plan.seed, "losses"),
             tally: tally.clone(),
             settings,
             calm: CancellationToken::new(),
@@ -338,6 +339,7 @@ impl World {
             within: 1_500,
             down: 20_000,
             disk_full: if drop { 0 } else { 6 * scale },
+            database_lost: if drop { 0 } else { 1_000 },
             lives: self.plan.scheduler_lives,
             restart: self.plan.restart,
         };
@@ -378,6 +380,7 @@ impl World {
                 within: 2_400,
                 down: 20_000 * u64::from(scale),
                 disk_full: if drop { 0 } else { 3 * scale },
+                database_lost: 0,
                 lives: u64::MAX,
                 restart: None,
             };

@@ -496,11 +496,17 @@ impl Client {
         Ok(found.map(|t| (*t.inner.tx_hash(), t.gas_limit())))
     }
 
-    /// The first block after which `of` has used `nonce`; `None` if that was long ago or not yet.
+    /// The first block after which `of` has used `nonce`; `None` if that was so long ago that nodes do not keep it, or not
+    /// yet.
     async fn block_of_nonce(&self, of: Address, nonce: u64, head: Head) -> Result<Option<u64>, Error> {
         let used_at = async |block: u64| -> Result<bool, Error> {
             let count = self.nodes.ask(|node| async move { node.get_transaction_count(of).number(block).await });
-            Ok(count.await? > nonce)
+            match count.await {
+                Ok(count) => Ok(count > nonce),
+                // What is not kept any more cannot be searched: if it was used there, no block that can shows it.
+                Err(Error::Refused { .. }) if block < head.number => Ok(false),
+                Err(error) => Err(error),
+            }
         };
         if !used_at(head.number).await? {
             return Ok(None);

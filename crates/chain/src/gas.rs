@@ -112,6 +112,19 @@ impl GasPolicy {
     }
 }
 
+impl Fees {
+    /// These, or less where the wallet can pay for no more than `most` wei per gas; `None` if that is below `least`.
+    pub fn within(self, most: u128, least: u128) -> Option<Self> {
+        let max_fee = self.max_fee.min(most);
+        (max_fee >= least.min(self.max_fee)).then_some(Self { max_fee, tip: self.tip.min(max_fee) })
+    }
+
+    /// The least that replaces a transaction sent at these.
+    pub(crate) fn least_raise(self) -> u128 {
+        raised(self.max_fee)
+    }
+}
+
 /// Nodes accept a replacement that pays at least a tenth more.
 fn raised(price: u128) -> u128 {
     price.saturating_add(price / 8).saturating_add(1)

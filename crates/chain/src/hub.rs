@@ -24,6 +24,8 @@ use std::collections::BTreeSet;
 const RECENT_BLOCKS: u64 = 500;
 const RECENT: usize = 5;
 const ASKED: usize = 20;
+/// What others used is believed up to so many times what was measured: three wallets of one pool decide the middle.
+const UNUSUAL: u64 = 5;
 
 /// The hub contract on one chain. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -192,6 +194,7 @@ impl Hub {
     /// last that others made, and never less than what was measured with our contracts.
     pub async fn work_gas(&self, own: Option<&Sender>) -> Result<WorkGas, Error> {
         let known = |gas: Option<u64>, measured: u64| gas.map(|gas| gas.max(measured));
+        let usual = |gas: Option<u64>, measured: u64| gas.map(|gas| gas.clamp(measured, UNUSUAL * measured));
         let WorkGas { contribute, reveal } = WorkGas::MEASURED;
         let (mut contributions, mut reveals) = (None, None);
         if let Some(own) = own {
@@ -200,10 +203,10 @@ impl Hub {
             reveals = known(own.gas_used::<IHub::revealCall>(self.address).ok().flatten(), reveal);
         }
         if contributions.is_none() {
-            contributions = known(self.recent_gas(IHub::TaskContribute::SIGNATURE_HASH).await?, contribute);
+            contributions = usual(self.recent_gas(IHub::TaskContribute::SIGNATURE_HASH).await?, contribute);
         }
         if reveals.is_none() {
-            reveals = known(self.recent_gas(IHub::TaskReveal::SIGNATURE_HASH).await?, reveal);
+            reveals = usual(self.recent_gas(IHub::TaskReveal::SIGNATURE_HASH).await?, reveal);
         }
         Ok(WorkGas { contribute: contributions.unwrap_or(contribute), reveal: reveals.unwrap_or(reveal) })
     }

@@ -330,6 +330,11 @@ impl SenderLoop {
         if self.strangers.start().is_none() {
             self.strangers.begin(self.client.pending_nonce(self.key.address()).await?);
         }
+        if moved && let Some(why) = &self.out_of_gas {
+            let needed = why.needed;
+            let paid_in = self.ether(&header.head).await? >= needed;
+            self.out_of_gas.take_if(|_| paid_in);
+        }
         self.follow(&header.head, nonce).await?;
         self.notice_strangers(&header.head, nonce).await?;
         if moved {
@@ -630,6 +635,13 @@ impl SenderLoop {
         Ok(())
     }
 
+    /// What transactions that are on their way may still cost, but for one.
+    fn spoken_for(&self, except: u64) -> U256 {
+        let others = self.open.iter().filter(|(seq, _)| **seq != except);
+        let most = others.filter_map(|(_, entry)| Some(entry.sent.as_ref()?.most(entry.intent.value)));
+        most.fold(U256::ZERO, |sum, next| sum + next)
+    }
+
     /// Offers more for a transaction that waits too long, up to the cap and to what the wallet can pay.
     async fn bump(&mut self, seq: u64, header: &Header) -> Result<(), Trouble> {
         let Some(entry) = self.open.get(&seq) else { return Ok(()) };
@@ -649,17 +661,25 @@ impl SenderLoop {
                 return Ok(());
             }
         };
-        let needed = cost(gas_limit, fees) + intent.value;
-        match self.ether(&header.head).await {
-            Ok(have) if have < needed => {
-                self.waiting = None;
-                self.lack(OutOfGas { id: intent.id, wallet: self.key.address(), needed, have });
-                return Ok(());
+        let fees = match self.ether(&header.head).await {
+            Ok(have) => {
+                let free = have.saturating_sub(self.spoken_for(seq));
+                let least = price.network().max(old.least_raise());
+                let Some(fees) = fees.within(affordable(free, intent.value, gas_limit), least) else {
+                    let needed = cost(gas_limit, fees) + intent.value;
+                    self.waiting = None;
+                    self.lack(OutOfGas { id: intent.id, wallet: self.key.address(), needed, have: free });
+                    return Ok(());
+                };
+                self.out_of_gas = None;
+                fees
             }
-            Ok(_) => self.out_of_gas = None,
             // Not to know is not to have too little: an attempt that cannot be paid takes the place of no other.
-            Err(error) => debug!(%id, %error, "cannot read whether the wallet can pay a higher fee"),
-        }
+            Err(error) => {
+                debug!(%id, %error, "cannot read whether the wallet can pay a higher fee");
+                fees
+            }
+        };
         let attempt = self.sign(&intent, nonce, gas_limit, fees, price);
         info!(%id, nonce, max_fee = fees.max_fee, "raising the fee of a transaction that waits");
         store::add_attempt(&self.journal, id, &attempt)?;
@@ -756,6 +776,7 @@ impl SenderLoop {
         }
         // The node may have lost some.
         let there = there.min(self.client.pending_nonce(self.key.address()).await?);
+        self.strangers.begin(there);
         self.started = there <= known;
         if !self.started && self.held_up(head, nonce).is_to_be_replaced(head) {
             warn!(wallet = %self.key.address(), nonce, "what waits in the node since before the start does not get into a block: replacing it");
@@ -793,19 +814,19 @@ impl SenderLoop {
         };
         let gas_limit = tag::mark(gas::limit(gas, intent.data.is_empty()), self.tag, nonce);
         let needed = cost(gas_limit, fees) + intent.value;
-        let spoken_for = self.open.values().filter_map(|e| Some(e.sent.as_ref()?.most(e.intent.value)));
-        let free = have.saturating_sub(spoken_for.fold(U256::ZERO, |sum, next| sum + next));
-        if have < needed {
+        let free = have.saturating_sub(self.spoken_for(seq));
+        let payable = |ether: U256| fees.within(affordable(ether, intent.value, gas_limit), price.network());
+        if payable(have).is_none() {
             let why = OutOfGas { id: intent.id, wallet, needed, have };
             self.lack(why.clone());
             self.forget(seq, |_| SendError::OutOfGas(why))?;
             return Ok(false);
         }
         self.out_of_gas = None;
-        if free < needed {
+        let Some(fees) = payable(free) else {
             self.wait_for(Waiting::Ether { needed, free });
             return Ok(false);
-        }
+        };
         let attempt = self.sign(&intent, nonce, gas_limit, fees, price);
         store::send(&self.journal, &intent.id, nonce, &attempt)?;
         let hash = attempt.hash;
@@ -857,16 +878,15 @@ impl SenderLoop {
         self.out_of_gas = Some(why);
     }
 
-    /// Hands a transaction to the nodes: the last attempt, or else the last of the earlier ones that they take. For what
-    /// the wallet cannot pay is refused, and one that it can pay may still get into a block. What nodes say is not
-    /// believed: the chain shows the outcome.
+    /// Hands a transaction to the nodes, all attempts of it, the dearest first: what the wallet cannot pay is refused or dropped, and an
+    /// earlier one that it can pay may still get into a block. What nodes say is not believed: the chain shows the outcome.
     async fn broadcast(&mut self, id: &str, attempts: &[Attempt]) -> Result<(), Trouble> {
-        let mut refusal = None;
+        let (mut taken, mut refusal) = (false, None);
         for attempt in attempts.iter().rev() {
             match self.client.broadcast(&attempt.raw).await {
                 Ok(hash) => {
                     debug!(id, %hash, "sent");
-                    return Ok(());
+                    taken = true;
                 }
                 Err(error) if error.is_transient() => return Err(error.into()),
                 Err(Error::Refused { message, .. }) if message.contains("nonce too low") => {
@@ -879,7 +899,7 @@ impl SenderLoop {
                 }
             }
         }
-        if let Some(error) = refusal {
+        if let Some(error) = refusal.filter(|_| !taken) {
             self.wait_for(Waiting::NotTaken { error: error.to_string() });
         }
         Ok(())
@@ -959,6 +979,12 @@ impl SenderLoop {
     pub fn watch(&self) -> watch::Receiver<Status> {
         self.publish.subscribe()
     }
+}
+
+/// The highest price in wei that so much gas can have where a wallet has `ether` for it and for what it pays.
+fn affordable(ether: U256, value: U256, gas_limit: u64) -> u128 {
+    let price = ether.saturating_sub(value) / U256::from(gas_limit.max(1));
+    if ether < value { 0 } else { price.saturating_to() }
 }
 
 /// The most that so much gas can take at these prices, in wei.

@@ -28,7 +28,7 @@ pub(super) struct Strangers {
 }
 
 impl Strangers {
-    /// Notes the wallet's next nonce after all that waits in the node, at the first look.
+    /// Notes the wallet's next nonce after all that waits in the node, at the first look or soon after it.
     pub(super) fn begin(&mut self, pending: u64) {
         self.start = Some(pending);
     }

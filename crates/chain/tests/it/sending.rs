@@ -306,6 +306,24 @@ async fn a_fee_that_the_wallet_cannot_pay_is_not_offered() {
     lane.close().await;
 }
 
+#[tokio::test]
+async fn who_cannot_pay_the_multiple_of_the_price_offers_what_it_can_down_to_the_price() {
+    for (ether, is_enough) in [(66_000_000_000_000u64, true), (50_000_000_000_000, false)] {
+        let (world, journal) = (World::new(), journal());
+        let wallet = keys::test_key(0).address();
+        world.rpc("anvil_setBalance", json!([wallet, format!("{ether:#x}")])).await;
+        let client = client(&[&Node::of(&world.chain)], Settings { tag: Some(0), ..Settings::embedded() });
+        assert_eq!(client.price().await.unwrap().network(), 2_000_000_000);
+        let lane = Lane::open(&client, keys::test_key(0), &journal, GasPolicy::default()).await;
+        match (outcome(&mut paying(&lane, "gift")).await, is_enough) {
+            (Ok(_), true) => assert_eq!(lane.sender.status().out_of_gas, None),
+            (Err(SendError::OutOfGas(why)), false) => assert_eq!(why.have, U256::from(ether)),
+            (ended, _) => panic!("with {ether} wei: {ended:?}"),
+        }
+        lane.close().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_the_wallet_cannot_pay_the_last_fee_the_earlier_ones_are_handed_in_again() {
     let (world, journal) = (World::new(), journal());
@@ -728,11 +746,12 @@ async fn what_waits_in_the_node_since_the_start_and_is_too_cheap_for_blocks_is_r
     // Over the cap it waits yet.
     let status = until(&lane, |s| matches!(s.waiting, Some(Waiting::OverCap { .. }))).await;
     assert_eq!(status.sent, 0);
-    world.rpc("anvil_setNextBlockBaseFeePerGas", json!(["0x12a05f200"])).await;
-    world.rpc("evm_mine", json!([])).await;
-    until(&lane, |s| s.sent == 1).await;
-    world.rpc("anvil_setNextBlockBaseFeePerGas", json!(["0x12a05f200"])).await;
-    world.rpc("evm_mine", json!([])).await;
+    // Nodes take only what offers more than what is there, tips too.
+    for _ in 0..20 {
+        world.rpc("anvil_setNextBlockBaseFeePerGas", json!(["0x12a05f200"])).await;
+        world.rpc("evm_mine", json!([])).await;
+        tokio::time::sleep(Duration::from_secs(15)).await;
+    }
     outcome(&mut jobs).await.unwrap();
     assert_eq!(
         world.client.balance(someone()).await.unwrap(),

@@ -51,8 +51,9 @@ impl Service {
         if news.reorg || !deals.is_empty() {
             self.upheavals += 1;
         }
-        // At the block that the news is of: a node that has not seen it yet shows no deal, and that is no answer.
-        let hub = self.hub.at(news.head);
+        // At one block, for a node that has not seen the news yet shows no deal, and that is no answer. At the newest,
+        // for nodes keep what was true after old blocks for a while only; a deal never changes.
+        let hub = self.hub.at(news.latest);
         let most = self.config.bag;
         self.jobs.spawn(async move {
             match reads::news(&hub, deals, most, &news).await {
