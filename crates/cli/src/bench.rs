@@ -4,6 +4,7 @@ mod child;
 mod crowd;
 mod cycles;
 mod figures;
+mod fleet;
 mod ground;
 mod hosts;
 mod nodes;

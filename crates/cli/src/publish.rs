@@ -61,8 +61,19 @@ pub(crate) struct Asset {
 
 /// An app of type `WASM` whose module lies in the store.
 pub(crate) async fn app(hub: &Hub, deployment: &Deployment, sender: &Sender, asset: Asset) -> eyre::Result<Address> {
+    app_of_type("WASM", hub, deployment, sender, asset).await
+}
+
+/// An app of any type.
+pub(crate) async fn app_of_type(
+    kind: &str,
+    hub: &Hub,
+    deployment: &Deployment,
+    sender: &Sender,
+    asset: Asset,
+) -> eyre::Result<Address> {
     let Asset { name, cid, checksum } = asset;
-    let (owner, name_, kind) = (sender.address(), name.clone(), "WASM".to_owned());
+    let (owner, name_, kind) = (sender.address(), name.clone(), kind.to_owned());
     let (multiaddr, mrenclave) = (location(&cid), Bytes::new());
     let predict = IRegistry::predictAppCall {
         owner,

@@ -12,7 +12,7 @@ use bourse_protocol::{
     money::Nrlc,
 };
 use deposit::Deposit;
-use idle::{Class, Idle, Rank};
+use idle::{Idle, Rank, Seat};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -27,6 +27,8 @@ use tracing::{info, warn};
 const MAX_WORKERS: usize = 20_000;
 /// One wallet is given so many replicates at a time at most, whatever it says of itself.
 const MAX_SLOTS: u32 = 64;
+/// A worker is found by so many of the app types that it names at most: each is a line to stand in.
+const MAX_APP_TYPES: usize = 16;
 /// Who is refused because another connection holds its place is asked to wait this long, in seconds.
 const OCCUPIED: u64 = 5;
 /// A worker that failed rests this long before more work, doubling with each failure in a row, in seconds.
@@ -51,7 +53,6 @@ pub(crate) struct Need {
     pub(crate) app_type: String,
     pub(crate) tee: bool,
     pub(crate) gpu: bool,
-    pub(crate) floor: Floor,
     /// What a worker must have in the hub to put at stake.
     pub(crate) stake: Nrlc,
 }
@@ -73,18 +74,27 @@ const TEE: u8 = 0b0001;
 const GPU: u8 = 0b0001;
 
 impl Need {
-    pub(crate) fn new(app_type: String, deal: &Deal, floor: Floor) -> Self {
+    pub(crate) fn new(app_type: String, deal: &Deal) -> Self {
         let (tag, stake) = (deal.tag, deal.worker_stake);
-        Self { app_type, tee: tag.0[31] & TEE != 0, gpu: tag.0[30] & GPU != 0, floor, stake }
+        Self { app_type, tee: tag.0[31] & TEE != 0, gpu: tag.0[30] & GPU != 0, stake }
     }
 
     /// What `machine` lacks, in plain words; `None` if nothing.
     fn lacks(&self, machine: &Capabilities) -> Option<String> {
-        let Floor { cpus, memory_mib, disk_mib } = self.floor;
         match machine {
             m if !m.app_types.contains(&self.app_type) => Some(format!("apps of type {:?}", self.app_type)),
             m if self.tee && m.tee.is_empty() => Some("an enclave".into()),
             m if self.gpu && m.gpus == 0 => Some("a graphics processor".into()),
+            _ => None,
+        }
+    }
+}
+
+impl Floor {
+    /// What `machine` lacks, in plain words; `None` if nothing.
+    fn lacks(&self, machine: &Capabilities) -> Option<String> {
+        let Self { cpus, memory_mib, disk_mib } = *self;
+        match machine {
             m if m.cpus < cpus => Some(format!("{cpus} CPUs")),
             m if m.memory_mib < memory_mib => Some(format!("{memory_mib} MiB of memory")),
             m if m.disk_mib < disk_mib => Some(format!("{disk_mib} MiB of disk")),
@@ -188,15 +198,18 @@ impl Worker {
     }
 
     /// Where it stands among the idle, if it is one.
-    fn seat(&self, idle: &Idle) -> Option<(Class, Rank)> {
-        self.takes_work().then(|| (idle.class(self.deposit.left(), &self.capabilities), self.rank()))
+    fn seat(&self, idle: &Idle) -> Option<Seat> {
+        if !self.takes_work() {
+            return None;
+        }
+        idle.place(self.deposit.left(), &self.capabilities, self.rank())
     }
 }
 
 impl Crew {
-    /// Nobody yet; only those in `allowed` may come, if there is a list.
-    pub(crate) fn of(allowed: Option<BTreeSet<Address>>) -> Self {
-        Self { allowed, ..Self::default() }
+    /// Nobody yet; only those in `allowed` may come, if there is a list, and no machine below the floor gets work.
+    pub(crate) fn of(allowed: Option<BTreeSet<Address>>, floor: Floor) -> Self {
+        Self { allowed, idle: Idle::above(floor), ..Self::default() }
     }
 
     /// A worker logged in.
@@ -248,6 +261,7 @@ impl Crew {
     fn admit(&mut self, worker: Address, applicant: Applicant, mut welcome: Welcome, now: u64) -> Admission {
         let Applicant { name, mut capabilities, version, resume, draining, connection, last_alive } = applicant;
         capabilities.slots = capabilities.slots.min(MAX_SLOTS);
+        capabilities.app_types.truncate(MAX_APP_TYPES);
         let left = match self.workers.get_mut(&worker).map(|w| &mut w.place) {
             Some(Place::Away { session }) => session.take(),
             Some(Place::Here { .. } | Place::Closing { .. }) | None => None,
@@ -337,7 +351,8 @@ impl Crew {
     pub(crate) fn say_no_work(&mut self, worker: Address, waiting: &[&Need]) {
         let Some(known) = self.workers.get_mut(&worker).filter(|w| w.is_here() && w.load == 0) else { return };
         let (first, left) = (waiting.first(), known.deposit.left());
-        let lack = first.and_then(|need| need.lacks(&known.capabilities));
+        let lack = first
+            .and_then(|need| need.lacks(&known.capabilities).or_else(|| self.idle.floor().lacks(&known.capabilities)));
         let reason = match (lack, first.filter(|need| need.stake > left)) {
             _ if known.draining => return,
             _ if known.rests_until > 0 => format!("its last {} tasks failed: it rests for a while", known.strikes),
@@ -370,10 +385,9 @@ impl Crew {
 
     /// Tasks here put down this stake.
     pub(crate) fn expect_stake(&mut self, stake: Nrlc) {
-        for (rank, worker) in self.idle.expect(stake) {
-            if let Some(known) = self.workers.get(&worker) {
-                let class = self.idle.class(known.deposit.left(), &known.capabilities);
-                self.idle.seat(class, rank, worker);
+        for worker in self.idle.expect(stake) {
+            if let Some(seat) = self.workers.get(&worker).and_then(|known| known.seat(&self.idle)) {
+                self.idle.seat(seat, worker);
             }
         }
     }
@@ -388,7 +402,7 @@ impl Crew {
         self.idle.dearest().is_some_and(|dearest| !self.can_stake(worker, dearest))
     }
 
-    /// Whether anybody is idle at all.
+    /// Whether anybody who could get work is idle at all.
     pub(crate) fn has_idle(&self) -> bool {
         !self.idle.is_empty()
     }
@@ -532,11 +546,13 @@ impl Crew {
         let (before, rested) = (known.seat(&self.idle), known.rests_until);
         change(known);
         let (after, rests) = (known.seat(&self.idle), known.rests_until);
-        if let Some((class, rank)) = before {
-            self.idle.unseat(&class, rank, worker);
-        }
-        if let Some((class, rank)) = after {
-            self.idle.seat(class, rank, worker);
+        if before != after {
+            if let Some(seat) = before {
+                self.idle.unseat(&seat, worker);
+            }
+            if let Some(seat) = after {
+                self.idle.seat(seat, worker);
+            }
         }
         self.resting.remove(&(rested, worker));
         if rests > 0 {

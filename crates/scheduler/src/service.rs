@@ -170,7 +170,7 @@ impl Service {
         let (sender, lane) = Sender::open(hub.client.clone(), key.clone(), store.journal.clone(), config.gas).await?;
         let (events, inbox) = mpsc::channel(EVENTS);
         let place = (config.workerpool, hub.address, chain_id);
-        let crew = Crew::of(config.allowed.clone());
+        let crew = Crew::of(config.allowed.clone(), config.floor);
         let service = Self {
             follower: Follower::new(hub.client.clone(), reads::filter(&hub)),
             pool: Pool::new(store, config.clock.clone(), crew),

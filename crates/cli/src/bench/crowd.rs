@@ -3,12 +3,13 @@
 //!
 //! What it sees it says on stdout, one JSON document per line. It ends when its stdin does.
 
+use super::fleet;
 use crate::{failure, output};
 use bourse_chain::{PrivateKeySigner, alloy::primitives::keccak256};
 use bourse_protocol::{
     Address, B256,
     ids::TaskId,
-    link::{self, Assignment, Backoff, Capabilities, Frame, Heard, Session, ToScheduler, ToWorker},
+    link::{self, Assignment, Backoff, Frame, Heard, Session, ToScheduler, ToWorker},
     replicate::Status,
 };
 use bourse_service::{
@@ -220,15 +221,7 @@ impl Member {
             workerpool: crowd.arguments.workerpool,
             name: format!("bench {n}"),
             key: key(n),
-            capabilities: Capabilities {
-                cpus: 2,
-                memory_mib: 4096,
-                disk_mib: 10_000,
-                slots: 1,
-                app_types: vec!["WASM".into()],
-                platform: "linux/x86_64".into(),
-                ..Capabilities::default()
-            },
+            capabilities: fleet::machine(n),
         };
         Self { crowd, identity, open: BTreeSet::new() }
     }

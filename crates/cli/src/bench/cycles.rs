@@ -3,6 +3,7 @@
 
 use super::{
     crowd::CONTRIBUTION,
+    fleet::{Demands, FLOOR},
     ground::Ground,
     overlay::{Overlay, Votes},
 };
@@ -34,7 +35,7 @@ pub(crate) struct Arguments {
     /// The port for workers.
     #[arg(long)]
     pub(crate) port: u16,
-    /// Tasks that are to be open at any time.
+    /// Tasks that are to be open at any time: as many as there are workers.
     #[arg(long)]
     pub(crate) open: u64,
 }
@@ -91,7 +92,7 @@ fn plan(ground: &Ground, dir: PathBuf) -> services::SchedulerPlan {
         dir,
         start_block: 0,
         allowed: None,
-        floor: Default::default(),
+        floor: FLOOR,
         store_url: "http://127.0.0.1:9".into(),
         upload_token: "none".into(),
         gas: Default::default(),
@@ -116,9 +117,10 @@ async fn buy_when_told(ground: &mut Ground, votes: &Votes, open: u64) -> eyre::R
 /// Buys whenever fewer tasks are open than there should be.
 async fn keep_buying(ground: &mut Ground, votes: &Votes, open: u64) -> eyre::Result<()> {
     let (mut bought, mut tick) = (0, tokio::time::interval(LOOK));
+    let mut demands = Demands::on(u32::try_from(open).unwrap_or(u32::MAX));
     loop {
         while bought < votes.len() + open {
-            bought += ground.buy(BAG.min(open)).await?.size;
+            bought += ground.buy(BAG.min(open), demands.to_end()).await?.size;
         }
         tick.tick().await;
     }

@@ -2,6 +2,7 @@
 
 use crate::output;
 use serde::{Serialize, Serializer, ser::SerializeMap};
+use std::fmt;
 
 /// What is wanted of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,6 +34,15 @@ impl Target {
     }
 }
 
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Under(most) => write!(f, "under {most}"),
+            Self::AtLeast(least) => write!(f, "at least {least}"),
+        }
+    }
+}
+
 impl Figure {
     /// A number that is only told.
     pub(crate) fn told(name: &'static str, what: impl Into<String>, value: f64, unit: &'static str) -> Self {
@@ -48,6 +58,13 @@ impl Figure {
         target: Target,
     ) -> Self {
         Self { target: Some(target), ..Self::told(name, what, value, unit) }
+    }
+
+    /// What was measured instead of what was wanted, in plain words; `None` if the target is met, or there is none.
+    pub(crate) fn missed(&self) -> Option<String> {
+        let target = self.target.filter(|target| !target.met(self.value))?;
+        let unit = if self.unit.is_empty() { String::new() } else { format!(" {}", self.unit) };
+        Some(format!("{}: {}{unit} instead of {target}", self.what, number(self.value)))
     }
 
     /// Whether the target is met; `None` without one.
@@ -77,11 +94,7 @@ impl Serialize for Figure {
 pub(crate) fn table(figures: &[Figure]) -> String {
     let mut rows = vec![["what", "measured", "unit", "target", ""].map(String::from).to_vec()];
     for figure in figures {
-        let target = match figure.target {
-            Some(Target::Under(most)) => format!("under {most}"),
-            Some(Target::AtLeast(least)) => format!("at least {least}"),
-            None => String::new(),
-        };
+        let target = figure.target.map(|target| target.to_string()).unwrap_or_default();
         let met = match figure.met() {
             Some(true) => "met",
             Some(false) => "MISSED",
@@ -128,6 +141,8 @@ mod tests {
         let missed = Figure::wanted("b", "cycles", 2999.4, "per s", Target::AtLeast(3000.0));
         let told = Figure::told("c", "median", 1.25, "ms");
         assert_eq!((met.met(), missed.met(), told.met()), (Some(true), Some(false), None));
+        assert_eq!(missed.missed().unwrap(), "cycles: 2999 per s instead of at least 3000");
+        assert_eq!((met.missed(), told.missed()), (None, None));
         let shown = table(&[met.clone(), missed, told]);
         for words in ["memory", "250", "under 300", "met", "MISSED", "at least 3000", "1.2"] {
             assert!(shown.contains(words), "{shown}");

@@ -2,6 +2,7 @@
 //!
 //! Everything is free of charge: the bench is about the scheduler, and nobody has to hold RLC for it.
 
+use super::fleet::Demand;
 use crate::{keyring::Keyring, publish, services};
 use bourse_chain::{
     Client, GasPolicy, Hub, Sender,
@@ -33,7 +34,8 @@ pub(crate) struct Ground {
     pub(crate) deployment: Deployment,
     pub(crate) workerpool: Address,
     pub(crate) keyring: Keyring,
-    app: Address,
+    /// Of modules, and of containers.
+    apps: [Address; 2],
     requester: Sender,
     bought: u64,
     _lanes: JoinSet<()>,
@@ -72,9 +74,14 @@ impl Ground {
         let hub = Hub::new(client, deployment.hub);
         let content = b"the app of a bench is never run";
         let asset = publish::Asset { name: "bench".into(), cid: Cid::of(content), checksum: publish::sha256(content) };
-        let app = publish::app(&hub, &deployment, &admin, asset).await?;
+        let mut apps = [Address::ZERO; 2];
+        for containers in [false, true] {
+            let kind = Demand { containers, ..Demand::PLAIN }.app_type();
+            let app = publish::app_of_type(kind, &hub, &deployment, &admin, asset.clone()).await?;
+            apps[usize::from(containers)] = app;
+        }
         let workerpool = publish::workerpool(&hub, &deployment, &owner, "bench").await?;
-        Ok(Self { chain, hub, deployment, workerpool, keyring, app, requester, bought: 0, _lanes: lanes })
+        Ok(Self { chain, hub, deployment, workerpool, keyring, apps, requester, bought: 0, _lanes: lanes })
     }
 
     /// The same pool, seen through another way to the chain.
@@ -82,34 +89,36 @@ impl Ground {
         Hub::new(Client::in_process(rpc), self.hub.address)
     }
 
-    /// Buys a bag of tasks that one worker each is enough for, with one transaction.
-    pub(crate) async fn buy(&mut self, size: u64) -> eyre::Result<Bag> {
+    /// Buys a bag of tasks with such needs that one worker each is enough for, with one transaction.
+    pub(crate) async fn buy(&mut self, size: u64, demand: Demand) -> eyre::Result<Bag> {
         self.bought += 1;
         let salt = keccak256(self.bought.to_be_bytes());
-        let (call, deal) = self.orders(size, salt).await?;
+        let (call, deal) = self.orders(size, demand, salt).await?;
         self.requester.send(&format!("bench:{salt}"), self.hub.address, &call).await?;
         Ok(Bag { deal, size })
     }
 
-    async fn orders(&self, size: u64, salt: B256) -> eyre::Result<(IHub::matchOrdersCall, DealId)> {
+    async fn orders(&self, size: u64, demand: Demand, salt: B256) -> eyre::Result<(IHub::matchOrdersCall, DealId)> {
         let (domain, keys) = (self.hub.domain().await?, &self.keyring);
-        let (volume, trust) = (U256::from(size), U256::from(1));
-        let app = AppOrder { app: self.app, volume, salt, ..Default::default() };
-        let app = sign_order(app, &keys.admin, &domain);
-        let pool = WorkerpoolOrder { workerpool: self.workerpool, volume, trust, salt, ..Default::default() };
+        let (volume, trust, tag) = (U256::from(size), U256::from(1), demand.tag());
+        let app = self.apps[usize::from(demand.containers)];
+        let offer = AppOrder { app, volume, tag, salt, ..Default::default() };
+        let offer = sign_order(offer, &keys.admin, &domain);
+        let pool = WorkerpoolOrder { workerpool: self.workerpool, volume, trust, tag, salt, ..Default::default() };
         let pool = sign_order(pool, &keys.workerpool_owner, &domain);
         let request = RequestOrder {
-            app: self.app,
+            app,
             workerpool: self.workerpool,
             requester: keys.requester.address(),
             volume,
             trust,
+            tag,
             salt,
             ..Default::default()
         };
         let request = sign_order(request, &keys.requester, &domain);
         let deal = DealId::of(request.hash(&domain), U256::ZERO);
-        let orders = Match { app, dataset: DatasetOrder::default(), workerpool: pool, request };
+        let orders = Match { app: offer, dataset: DatasetOrder::default(), workerpool: pool, request };
         Ok(((&orders).into(), deal))
     }
 

@@ -5,6 +5,7 @@ use super::{
     child::{Child, Crowd},
     crowd,
     figures::{Figure, Target, percentile},
+    fleet::{self, Demand, Demands, FLOOR},
     ground::{Bag, Ground},
     scheduler_log,
 };
@@ -71,6 +72,8 @@ struct Stage {
     scheduler: Child,
     port: u16,
     crowd: Crowd,
+    /// What tasks were bought with.
+    demands: BTreeSet<Demand>,
     /// The scheduler's peak of memory, the largest of its lives, in bytes.
     most_memory: u64,
     started: u64,
@@ -98,7 +101,18 @@ impl Stage {
             contribute_to: None,
         };
         let crowd = Crowd::start(&crowd, &plan.folder)?;
-        Ok(Self { plan, ground, scheduler, port, crowd, most_memory: 0, started, stop, _server: jobs })
+        Ok(Self {
+            plan,
+            ground,
+            scheduler,
+            port,
+            crowd,
+            demands: BTreeSet::new(),
+            most_memory: 0,
+            started,
+            stop,
+            _server: jobs,
+        })
     }
 
     async fn log_in(&mut self) -> eyre::Result<Vec<Figure>> {
@@ -106,7 +120,11 @@ impl Stage {
         self.crowd.links(workers, LOGINS.0 + LOGINS.1 * workers).await?;
         let seconds = millis(self.started, self.crowd.news().seen.at) / 1000.0;
         let what = format!("{workers} workers logged in, each with its own key");
-        Ok(vec![Figure::told("logins", what, seconds, "s")])
+        let machines = "different machines among them: CPUs, memory, disk, GPUs, enclaves, runtimes, platform";
+        Ok(vec![
+            Figure::told("logins", what, seconds, "s"),
+            Figure::told("machines", machines, fleet::different(workers) as f64, ""),
+        ])
     }
 
     /// Buys at the wanted rate, and measures from "ready" to "the worker has it".
@@ -125,9 +143,11 @@ impl Stage {
         let mut pushes = pushes.collect::<eyre::Result<Vec<f64>>>()?;
         let rate = rate(wanted.iter().filter_map(|task| ready.get(task)).copied().collect());
         let (beats, tasks) = (self.crowd.news().seen.heartbeats, wanted.len());
+        let needs = self.demands.len();
         let push = |name, what: &str, value| Figure::told(name, what, value, "ms");
         Ok(vec![
             Figure::told("tasks", "tasks bought, opened on the chain and assigned", tasks as f64, ""),
+            Figure::told("needs", "different needs among them: runtime, GPU, enclave", needs as f64, ""),
             Figure::told("readyRate", "tasks became ready", rate, "per s"),
             push("pushP50", "push, ready to worker has it: median", percentile(&mut pushes, 50)),
             Figure::wanted(
@@ -147,10 +167,13 @@ impl Stage {
         let size = (rate / PURCHASES).max(1);
         let mut tick = interval(Duration::from_secs(size) / u32::try_from(rate).unwrap_or(u32::MAX).max(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let (mut bags, mut left) = (Vec::new(), tasks);
+        let (mut bags, mut left, mut demands) = (Vec::new(), tasks, Demands::on(self.plan.workers));
         while left > 0 {
             tick.tick().await;
-            let bag = self.ground.buy(size.min(left)).await?;
+            let size = size.min(left);
+            let demand = demands.to_keep(size);
+            let bag = self.ground.buy(size, demand).await?;
+            self.demands.insert(demand);
             left -= bag.size;
             bags.push(bag);
         }
@@ -162,7 +185,7 @@ impl Stage {
         let (workers, pushed) = (u64::from(self.plan.workers), self.plan.tasks());
         self.stop_scheduler().await?;
         if workers > pushed {
-            let bag = self.ground.buy(workers - pushed).await?;
+            let bag = self.ground.buy(workers - pushed, Demand::PLAIN).await?;
             self.ground.open_tasks(bag).await?;
         }
         self.start_scheduler("scheduler-2.log").await?;
@@ -255,8 +278,12 @@ fn announce(ground: &Ground, rpc_url: String, plan: &Plan) -> eyre::Result<()> {
 async fn start(plan: &Plan, port: u16, log: &str, filter: &str) -> eyre::Result<Child> {
     let path = |name: &str| plan.folder.join(name).display().to_string();
     let port = port.to_string();
-    let arguments = ["scheduler", "--network", &path(""), "--data-dir", &path("scheduler"), "--port", &port];
-    let mut child = Child::start("scheduler", &arguments.map(String::from), plan.folder.join(log), filter)?;
+    let line = ["scheduler", "--network", &path(""), "--data-dir", &path("scheduler"), "--port", &port];
+    let mut line: Vec<String> = line.map(String::from).into();
+    for (name, least) in [("cpus", FLOOR.cpus.into()), ("memory", FLOOR.memory_mib), ("disk", FLOOR.disk_mib)] {
+        line.extend([format!("--least-{name}"), least.to_string()]);
+    }
+    let mut child = Child::start("scheduler", &line, plan.folder.join(log), filter)?;
     child.says("listens at ", START).await?;
     Ok(child)
 }

@@ -1,5 +1,5 @@
 //! `bourse bench workers`: the command works and says everything that it measured. How fast this machine is, is not
-//! asked here.
+//! asked here: `--no-limits`.
 
 use crate::process::Home;
 use serde_json::Value;
@@ -12,12 +12,14 @@ fn figure<'a>(report: &'a Value, name: &str) -> &'a Value {
 #[test]
 fn a_bench_reports_every_figure_with_its_target() {
     let home = Home::new();
-    let line = "bench workers --workers 200 --tasks-per-second 20 --seconds 2 --json";
+    let line = "bench workers --workers 200 --tasks-per-second 20 --seconds 2 --no-limits --json";
     let ended = home.run(line.split(' ')).succeeded();
     let report = ended.json();
     assert_eq!((&report["ok"], &report["workers"], &report["seconds"]), (&true.into(), &200.into(), &2.into()));
     for (name, unit) in [
         ("logins", "s"),
+        ("machines", ""),
+        ("needs", ""),
         ("readyRate", "per s"),
         ("pushP50", "ms"),
         ("pushMax", "ms"),
@@ -43,10 +45,25 @@ fn a_bench_reports_every_figure_with_its_target() {
     let all = report["figures"].as_array().unwrap();
     assert_eq!(report["met"], all.iter().all(|f| f["met"] != false), "{report:#}");
     assert_eq!(figure(&report, "tasks")["value"], 40.0, "every task that was bought reached a worker");
+    assert_eq!(figure(&report, "machines")["value"], 200.0, "no two workers have the same machine");
+    assert!(figure(&report, "needs")["value"].as_f64().unwrap() >= 4.0, "{report:#}");
     assert_eq!(figure(&report, "openTasks")["value"], 200.0);
     assert_eq!(figure(&report, "cycleWorkers")["value"], 200.0, "everybody is still linked at the end");
     let left: Vec<_> = std::fs::read_dir(home.join("share/bourse")).unwrap().collect();
     assert!(left.is_empty(), "a bench takes its stores away: {left:?}");
+}
+
+#[test]
+fn a_figure_that_misses_its_target_fails_the_bench_by_name() {
+    let home = Home::new();
+    // Commits keep a distance, so one worker is far from thousands of cycles a second on any machine.
+    let line = "bench workers --workers 1 --seconds 1 --only cycles";
+    let ended = home.run(line.split(' '));
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    let named = ended.stderr.lines().find(|line| line.starts_with("error: targets missed: durable cycles: "));
+    assert!(named.is_some_and(|line| line.ends_with(" per s instead of at least 3000")), "{ended:#?}");
+    assert!(ended.stdout.contains("MISSED"), "the table is shown all the same: {ended:#?}");
+    home.run(format!("{line} --no-limits").split(' ')).succeeded();
 }
 
 #[test]

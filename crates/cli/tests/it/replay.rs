@@ -31,7 +31,8 @@ fn above_zero(value: &Value) {
 #[test]
 fn every_order_of_the_workerdrop_is_finalised_whatever_the_nodes_lose() {
     let home = Home::new();
-    let line = "bench workerdrop --minutes 1 --workers 270 --json";
+    // How busy this machine is, beside the other tests, is not asked here.
+    let line = "bench workerdrop --minutes 1 --workers 270 --no-limits --json";
     let ended = home.start(line.split(' ')).wait(REPLAY).succeeded();
     let report = ended.json();
     assert_eq!((&report["ok"], &report["notFinalised"]), (&true.into(), &Value::Array(vec![])), "{report:#}");

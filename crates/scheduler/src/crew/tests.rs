@@ -1,6 +1,7 @@
 use super::*;
 use bourse_protocol::B256;
 use bourse_protocol::link::{Backoff, Resume, VERSION};
+use proptest::{collection::vec, prelude::*};
 
 fn who(n: u8) -> Address {
     Address::with_last_byte(n)
@@ -65,21 +66,33 @@ fn who_waited_longest_is_served_first_and_nobody_beyond_its_slots() {
 fn a_task_finds_only_machines_that_can_do_it() {
     let mut crew = Crew::default();
     let _inbox = join(&mut crew, 1);
-    let unable = [
-        Need { app_type: "DOCKER".into(), ..need() },
-        Need { tee: true, ..need() },
-        Need { gpu: true, ..need() },
-        Need { floor: Floor { cpus: 3, ..Floor::default() }, ..need() },
-        Need { floor: Floor { memory_mib: 1, ..Floor::default() }, ..need() },
-        Need { floor: Floor { disk_mib: 1, ..Floor::default() }, ..need() },
-    ];
+    let unable =
+        [Need { app_type: "DOCKER".into(), ..need() }, Need { tee: true, ..need() }, Need { gpu: true, ..need() }];
     for need in unable {
         assert_eq!(crew.candidate(&need, |_| false), None, "{need:?}");
     }
+    assert_eq!(crew.candidate(&need(), |_| false), Some(who(1)));
     let tag = B256::with_last_byte(1) | B256::from(U256::from(256));
     let deal = Deal { tag, worker_stake: Nrlc(U256::from(5)), ..crate::store::tests::deal() };
     let stake = deal.worker_stake;
-    assert_eq!(Need::new("WASM".into(), &deal, Floor::default()), Need { tee: true, gpu: true, stake, ..need() });
+    assert_eq!(Need::new("WASM".into(), &deal), Need { tee: true, gpu: true, stake, ..need() });
+}
+
+#[test]
+fn a_machine_below_the_floor_gets_nothing_and_is_told_why() {
+    let floors = [
+        (Floor { cpus: 3, ..Floor::default() }, "3 CPUs"),
+        (Floor { memory_mib: 1, ..Floor::default() }, "1 MiB of memory"),
+        (Floor { disk_mib: 1, ..Floor::default() }, "1 MiB of disk"),
+    ];
+    for (floor, lack) in floors {
+        let mut crew = Crew::of(None, floor);
+        let mut inbox = join(&mut crew, 1);
+        assert_eq!((crew.candidate(&need(), |_| false), crew.has_idle()), (None, false), "{floor:?}");
+        crew.say_no_work(who(1), &[&need()]);
+        let Ok(ToWorker::NoWork { reason }) = inbox.try_recv() else { panic!("it is told why") };
+        assert!(reason.contains(lack), "{reason}");
+    }
 }
 
 /// A crew of which tasks want these stakes, in nRLC.
@@ -327,4 +340,144 @@ fn those_who_left_make_room_for_those_who_come() {
     assert!(crew.leave(address(7), 7, None));
     entered(crew.join(address(MAX_WORKERS), late(), welcome(), 100));
     assert_eq!(crew.count(), (MAX_WORKERS, MAX_WORKERS));
+}
+
+#[test]
+fn a_search_passes_as_few_lines_among_ten_thousand_different_machines() {
+    let mut crew = staking([1, 2]);
+    let address = |n: u32| Address::left_padding_from(&(n + 1).to_be_bytes());
+    let mut inboxes = Vec::new();
+    for n in 0..10_000 {
+        let mut login = applicant(n.into(), None);
+        let machine = &mut login.capabilities;
+        (machine.cpus, machine.memory_mib, machine.disk_mib) = (1 + n % 64, 1_000 + u64::from(n), 5_000 + u64::from(n));
+        (machine.gpus, machine.platform) = (n % 5, format!("platform {}", n % 7));
+        machine.tee = (0..n % 3).map(|n| format!("enclave {n}")).collect();
+        inboxes.push(entered(crew.join(address(n), login, welcome(), 100)));
+    }
+    // No stake, one of two: each with or without enclave and graphics processor.
+    assert!(crew.idle.longest_search() <= 3 * 4, "{}", crew.idle.longest_search());
+}
+
+#[test]
+fn who_names_endless_app_types_is_found_by_some_of_them() {
+    let mut crew = Crew::default();
+    let mut boaster = applicant(1, None);
+    boaster.capabilities.app_types = (0..1_000).map(|n| format!("type {n}")).collect();
+    let _entered = entered(crew.join(who(1), boaster, welcome(), 100));
+    let finds = |n: usize| crew.candidate(&Need { app_type: format!("type {n}"), ..need() }, |_| false).is_some();
+    assert_eq!((0..1_000).filter(|n| finds(*n)).count(), MAX_APP_TYPES);
+}
+
+/// What may happen to a crew.
+#[derive(Clone, Debug)]
+enum Event {
+    Joins(u8, Capabilities),
+    Leaves(u8),
+    Drains(u8),
+    Loads(u8, u64),
+    Unloads(u8, u64, bool),
+    Has(u8, u64),
+    Fails(u8),
+    DoesWell(u8),
+    TimePasses(u64),
+    StakeIsNew(u64),
+}
+
+const APP_TYPES: [&str; 3] = ["WASM", "DOCKER", "OTHER"];
+
+fn machines() -> impl Strategy<Value = Capabilities> {
+    let app_types = proptest::sample::subsequence(APP_TYPES.to_vec(), 0..=3).prop_shuffle();
+    (1u32..5, 0u64..5, 0u64..1_000, 0u32..3, 0usize..3, 0u32..4, app_types).prop_map(
+        |(cpus, memory_mib, disk_mib, gpus, enclaves, slots, app_types)| Capabilities {
+            tee: ["scone", "gramine"].iter().take(enclaves).map(ToString::to_string).collect(),
+            app_types: app_types.into_iter().map(String::from).collect(),
+            platform: "linux".into(),
+            ..Capabilities { cpus, memory_mib, disk_mib, gpus, slots, ..Capabilities::default() }
+        },
+    )
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    let (n, stake) = (1u8..9, 0u64..6);
+    prop_oneof![
+        4 => (n.clone(), machines()).prop_map(|(n, machine)| Event::Joins(n, machine)),
+        1 => n.clone().prop_map(Event::Leaves),
+        1 => n.clone().prop_map(Event::Drains),
+        2 => (n.clone(), stake.clone()).prop_map(|(n, stake)| Event::Loads(n, stake)),
+        2 => (n.clone(), stake.clone(), any::<bool>()).prop_map(|(n, stake, voted)| Event::Unloads(n, stake, voted)),
+        4 => (n.clone(), 0u64..9).prop_map(|(n, free)| Event::Has(n, free)),
+        1 => n.clone().prop_map(Event::Fails),
+        1 => n.prop_map(Event::DoesWell),
+        1 => (0u64..100).prop_map(Event::TimePasses),
+        1 => stake.prop_map(Event::StakeIsNew),
+    ]
+}
+
+fn happen(crew: &mut Crew, event: Event, now: &mut u64, inboxes: &mut Vec<mpsc::Receiver<ToWorker>>) {
+    match event {
+        Event::Joins(n, capabilities) => {
+            let login = Applicant { capabilities, ..applicant(n.into(), None) };
+            if let Admission::In { inbox, .. } = crew.join(who(n), login, welcome(), *now) {
+                inboxes.push(inbox);
+            }
+        }
+        Event::Leaves(n) => drop(crew.leave(who(n), n.into(), None)),
+        Event::Drains(n) => crew.drain(who(n)),
+        Event::Loads(n, stake) => crew.load(who(n), nrlc(stake)),
+        Event::Unloads(n, stake, voted) => crew.unload(who(n), nrlc(stake), voted),
+        Event::Has(n, free) => crew.set_standing(who(n), U256::ZERO, nrlc(free)),
+        Event::Fails(n) => crew.blame(who(n), *now),
+        Event::DoesWell(n) => crew.praise(who(n)),
+        Event::TimePasses(seconds) => {
+            *now += seconds;
+            crew.wake(*now);
+        }
+        Event::StakeIsNew(stake) => crew.expect_stake(nrlc(stake)),
+    }
+}
+
+/// Everybody who could get work on a pool with this floor, one by one.
+fn able(crew: &Crew, floor: Floor) -> impl Iterator<Item = (Address, &Worker)> {
+    let able = move |w: &Worker| w.takes_work() && floor.lacks(&w.capabilities).is_none();
+    crew.workers.iter().map(|(address, w)| (*address, w)).filter(move |(_, w)| able(w))
+}
+
+proptest! {
+    /// Whatever has happened, the index gives whom a look at everybody gives: of those who can do the task, who has failed
+    /// least, then who has waited longest.
+    #[test]
+    fn the_index_finds_whom_a_look_at_everybody_finds(
+        (cpus, memory_mib, disk_mib) in (0u32..4, 0u64..4, 0u64..500),
+        events in vec(events(), 1..60),
+        taken in proptest::collection::btree_set(1u8..9, 0..3),
+    ) {
+        let floor = Floor { cpus, memory_mib, disk_mib };
+        let (mut crew, mut now, mut inboxes) = (Crew::of(None, floor), 100, Vec::new());
+        let mut stakes = BTreeSet::from([0]);
+        crew.expect_stake(Nrlc::ZERO);
+        for event in events {
+            stakes.extend(if let Event::StakeIsNew(stake) = event { Some(stake) } else { None });
+            happen(&mut crew, event, &mut now, &mut inboxes);
+            let is_taken = |worker| taken.iter().any(|n| who(*n) == worker);
+            for (app_type, tee, gpu) in (0..12).map(|n| (APP_TYPES[n % 3], n / 3 % 2 == 1, n / 6 == 1)) {
+                for stake in &stakes {
+                    let need = Need { app_type: app_type.into(), tee, gpu, stake: nrlc(*stake) };
+                    let fit = able(&crew, floor).filter(|(worker, w)| {
+                        need.lacks(&w.capabilities).is_none() && w.deposit.left() >= need.stake && !is_taken(*worker)
+                    });
+                    let first = fit.min_by_key(|(worker, w)| (w.rank(), *worker)).map(|(worker, _)| worker);
+                    prop_assert_eq!(crew.candidate(&need, is_taken), first, "{:?}", need);
+                }
+            }
+            let dearest = nrlc(stakes.iter().copied().max().unwrap_or(0));
+            let poor = able(&crew, floor).filter(|(_, w)| w.deposit.left() < dearest).map(|(worker, _)| worker);
+            prop_assert_eq!(crew.idle.poor().collect::<BTreeSet<_>>(), poor.collect::<BTreeSet<_>>());
+            for stake in &stakes {
+                let rich = able(&crew, floor).filter(|(_, w)| w.deposit.left() >= nrlc(*stake)).count();
+                prop_assert_eq!(crew.idle_count(nrlc(*stake)), rich);
+            }
+            prop_assert_eq!(crew.has_idle(), able(&crew, floor).next().is_some());
+        }
+    }
 }

@@ -2,7 +2,11 @@ use super::{
     hear::{MAX_CHANGES, MAX_EVIDENCE},
     *,
 };
-use crate::{crew::Admission, link::Applicant, store::tests::deal};
+use crate::{
+    crew::{Admission, Floor},
+    link::Applicant,
+    store::tests::deal,
+};
 use bourse_protocol::{
     B256,
     deal::ContributionStatus,
@@ -14,7 +18,7 @@ const WORKER: Address = Address::with_last_byte(8);
 const TASK: TaskId = TaskId(B256::with_last_byte(7));
 
 fn pool(clock: &Clock) -> Pool {
-    Pool::new(Store::in_memory(), clock.clone(), Crew::of(None))
+    Pool::new(Store::in_memory(), clock.clone(), Crew::of(None, Floor::default()))
 }
 
 /// A worker logs in, and its last sign of life was at `alive`.

@@ -104,7 +104,7 @@ impl Service {
     }
 
     pub(super) fn put_on_table(&mut self, task: Remembered, terms: &Terms) {
-        let need = Need::new(terms.app_type.clone(), &task.deal, self.config.floor);
+        let need = Need::new(terms.app_type.clone(), &task.deal);
         self.pool.open(task, terms.period, need);
     }
 
