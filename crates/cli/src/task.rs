@@ -96,6 +96,9 @@ async fn list(arguments: ListArguments) -> eyre::Result<()> {
     let (network, _) = NetworkFile::running(&arguments.data_dir.path()).await?;
     let url = format!("{}/tasks", need(&network.scheduler_url, "scheduler")?);
     let answer = http().get(&url).send().await.wrap_err("the scheduler does not answer: is the network running?")?;
+    if answer.status() == reqwest::StatusCode::TOO_MANY_REQUESTS {
+        return Err(failure::refused("the scheduler is asked too much just now: try again in a second"));
+    }
     let Tasks { tasks } = answer.json().await.wrap_err("the scheduler's answer is not understood")?;
     if arguments.json {
         output::json(&tasks);

@@ -12,7 +12,7 @@ use crate::{
     bags::Bags,
     check::{self, Gateway, Results},
     crew::Crew,
-    http::{self, Metrics, Query},
+    http::{self, Query},
     link::{Door, Event},
     pool::{Facts, Pool},
     reads::{self, Bag, Standing, Terms},
@@ -36,6 +36,7 @@ use bourse_service::{
     http as edge,
     journal::{self, Journal},
 };
+use queries::Desk;
 use standings::Standings;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,7 +45,7 @@ use std::{
 };
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
@@ -107,8 +108,8 @@ pub struct Service {
     failed: BTreeMap<TaskId, BTreeMap<String, u32>>,
     /// The disk is full: said once.
     full: bool,
-    /// Who waits for the metrics.
-    asked: Vec<oneshot::Sender<Metrics>>,
+    /// What is told to people.
+    desk: Desk,
     /// When the next commit may be.
     commit_from: Instant,
     following: bool,
@@ -135,6 +136,7 @@ enum Done {
     Standing(Address, Result<Standing, bourse_chain::Error>),
     Deposits(Result<reads::Deposits, bourse_chain::Error>),
     Looked(Vec<NodeStatus>, u64),
+    Listed(Instant, Result<Vec<Remembered>, journal::Error>),
 }
 
 impl Service {
@@ -166,6 +168,7 @@ impl Service {
         let owner = format!("{} hub {} pool {}", hub.client.identity().await?, hub.address, config.workerpool);
         let store = Store::new(journal, &owner)?;
         let bags = Bags::new(store.bags()?);
+        let desk = Desk::new(store.journal.reader()?);
         let cursor = store.cursor()?.unwrap_or_else(|| Cursor::starting_at(config.start_block));
         let (sender, lane) = Sender::open(hub.client.clone(), key.clone(), store.journal.clone(), config.gas).await?;
         let (events, inbox) = mpsc::channel(EVENTS);
@@ -190,7 +193,7 @@ impl Service {
             waiting: BTreeMap::new(),
             failed: BTreeMap::new(),
             full: false,
-            asked: vec![],
+            desk,
             commit_from: Instant::now(),
             following: false,
             looked_at: config.clock.seconds(),
@@ -211,7 +214,7 @@ impl Service {
 
     /// Puts the remembered tasks back on the table. Meanwhile workers are let in: their logins take longer than this.
     async fn resume(&mut self) -> Result<(), Error> {
-        let lately = beside_others(|| self.pool.store.recent(LESSONS))?;
+        let lately = beside_others(|| store::recent(&self.pool.store.journal, LESSONS))?;
         self.pool.learn(&lately);
         let remembered = beside_others(|| self.pool.store.open_tasks())?;
         let mut open = 0_usize;
@@ -452,6 +455,7 @@ impl Service {
                         self.suspects.extend(self.pool.unopened_deal(id));
                     }
                     warn!(task = %id, %error, "transaction");
+            Done::Listed(since, recent) => self.say_tasks(since, recent),
                 }
                 self.transacted(id, name);
             }

@@ -15,9 +15,13 @@ mod restarts;
 mod shelf;
 mod world;
 
-use bourse_protocol::replicate::{CauseCode, Status};
+use bourse_protocol::{
+    deal::TaskStatus,
+    replicate::{CauseCode, Status},
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::collections::BTreeSet;
-use world::Life;
+use world::{Life, World};
 
 /// What people see: the statuses in this order, perhaps with others between them; where a cause is named, it is that.
 fn shows(life: &Life, row: &[(Status, Option<CauseCode>)]) {
@@ -69,6 +73,21 @@ async fn a_second_worker_of_one_wallet_is_refused() {
 async fn a_result_that_a_contract_waits_for_is_pushed_to_it() {
     let life = causes::a_result_that_a_contract_waits_for().await;
     assert!(life.iter().any(|known| known.0 == Status::Completed), "{life:#?}");
+}
+
+/// The list is read once for all of them, and shows what is open as it is now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_who_ask_for_the_tasks_at_once_hear_the_same() {
+    let world = World::open().await;
+    let (first, second) = (world.buy(1).await, world.buy(1).await);
+    world.opened(first).await;
+    world.opened(second).await;
+    let listed = async || (0..10).map(|_| world.list()).collect::<FuturesUnordered<_>>().collect::<Vec<_>>().await;
+    let both = async || listed().await.iter().all(|tasks| tasks.iter().map(|t| t.chain_task_id).eq([second, first]));
+    world::eventually("both are listed, the newest first", both).await;
+    for tasks in listed().await {
+        assert!(tasks.iter().all(|task| task.chain_status == TaskStatus::Active), "{tasks:#?}");
+    }
 }
 
 /// Development chains may be moved in time; nobody falls silent by that.

@@ -169,6 +169,13 @@ impl World {
         }
     }
 
+    /// The tasks as `GET /tasks` lists them.
+    pub(crate) async fn list(&self) -> Vec<TaskView> {
+        let answer = self.http.get(format!("http://{}/tasks", self.place)).send().await.unwrap();
+        let mut body: serde_json::Value = answer.error_for_status().unwrap().json().await.unwrap();
+        serde_json::from_value(body["tasks"].take()).unwrap()
+    }
+
     /// Waits until the scheduler knows that the task is open on chain.
     pub(crate) async fn opened(&self, task: TaskId) {
         let deadline = Instant::now() + PATIENCE;
