@@ -17,6 +17,7 @@ use bourse_protocol::{
     ids::{DealId, TaskId},
     money::Nrlc,
     outlook::Outlook,
+    replicate::Cause,
 };
 use clap::{Args, Subcommand};
 use eyre::WrapErr;
@@ -151,7 +152,8 @@ fn told(view: &TaskView) -> Vec<String> {
     }
     lines.extend(view.result.as_ref().map(|r| format!("  result  {}", r.location)));
     lines.push("  history".into());
-    lines.extend(view.date_status_list.iter().map(|s| format!("    {}  {}", time(s.date), s.status)));
+    let history = view.date_status_list.iter().map(|s| change(s.date, &s.status, s.cause.as_ref()));
+    lines.extend(history.map(|line| format!("    {line}")));
     for r in &view.replicates {
         lines.push(format!("  worker {} {}", r.worker_name, r.wallet_address));
         let again = if r.attempt > 1 { format!(", attempt {}", r.attempt) } else { String::new() };
@@ -161,12 +163,16 @@ fn told(view: &TaskView) -> Vec<String> {
         lines.extend(r.cause.as_ref().map(|c| format!("    why     {c}")));
         lines.push(format!("    next    {}", foretold(&r.outlook)));
         lines.push("    history".into());
-        for change in &r.status_update_list {
-            let cause = change.cause.as_ref().map(|c| format!(" ({c})")).unwrap_or_default();
-            lines.push(format!("      {}  {}{cause}", time(change.date), change.status));
-        }
+        let history = r.status_update_list.iter().map(|s| change(s.date, &s.status, s.cause.as_ref()));
+        lines.extend(history.map(|line| format!("      {line}")));
     }
     lines
+}
+
+/// A line of a history.
+fn change(date: u64, status: &dyn std::fmt::Display, cause: Option<&Cause>) -> String {
+    let cause = cause.map(|c| format!(" ({c})")).unwrap_or_default();
+    format!("{}  {status}{cause}", time(date))
 }
 
 fn foretold(outlook: &Outlook) -> String {

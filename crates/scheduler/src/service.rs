@@ -50,7 +50,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tracing::{error, info, warn};
-use transactions::{Tx, openings};
+use transactions::{Attempt, Tx, openings};
 
 /// Messages of workers that may wait; more make their connections wait.
 const EVENTS: usize = 1024;
@@ -130,8 +130,8 @@ enum Done {
     More(DealId, Result<Option<Box<Bag>>, bourse_chain::Error>),
     Facts(Head, Vec<reads::Read>),
     NoFacts(Vec<TaskId>, bourse_chain::Error),
-    Sent(TaskId, String, Result<(), SendError>),
-    Unread(TaskId, String, check::Error),
+    Sent(TaskId, Attempt, Result<(), SendError>),
+    Unread(TaskId, Attempt, check::Error),
     Checked(TaskId, Address, ResultLink, Result<(), check::Error>),
     Standing(Address, Result<Standing, bourse_chain::Error>),
     Deposits(Result<reads::Deposits, bourse_chain::Error>),
@@ -446,25 +446,16 @@ impl Service {
                 warn!(tasks = ids.len(), %error, "cannot read the chain; trying again");
                 ids.into_iter().for_each(|id| self.read_again(id));
             }
-            Done::Sent(id, name, result) => {
-                if let Err(error) = result {
-                    if matches!(error, SendError::Failed { .. }) {
-                        *self.failed.entry(id).or_default().entry(name.clone()).or_default() += 1;
-                    }
-                    if matches!(error, SendError::Refused { .. }) {
-                        self.suspects.extend(self.pool.unopened_deal(id));
-                    }
-                    warn!(task = %id, %error, "transaction");
-            Done::Listed(since, recent) => self.say_tasks(since, recent),
-                }
-                self.transacted(id, name);
-            }
-            Done::Unread(id, name, error) => {
+            Done::Sent(id, attempt, Ok(())) => self.transacted(id, attempt.name, attempt.mined),
+            Done::Sent(id, attempt, Err(error)) => self.not_sent(id, attempt, &error),
+            Done::Unread(id, attempt, error) => {
                 warn!(task = %id, %error, "what the contract is to get cannot be read; trying again");
-                self.transacted(id, name);
+                self.pool.troubled(id, attempt.at, Cause::new(CauseCode::Unknown, error.to_string()));
+                self.transacted(id, attempt.name, None);
             }
             Done::Checked(id, worker, link, result) => self.checked(id, worker, link, result),
             Done::Looked(nodes, depth) => self.say_metrics(&nodes, depth),
+            Done::Listed(since, recent) => self.say_tasks(since, recent),
             Done::Standing(worker, standing) => {
                 let current = self.standings.done(worker, standing.as_ref().ok().map(|standing| standing.block));
                 match standing {
@@ -543,7 +534,7 @@ impl Service {
                 Step::Finalize(link) => self.transact(id, format!("finalize:{id}"), Tx::Finalize(link)),
                 Step::Reopen if planted(Defect::NoReopen) => {}
                 Step::Reopen => {
-                    let round = self.pool.stages(id);
+                    let round = self.pool.reopening(id);
                     self.transact(id, format!("reopen:{id}:{round}"), Tx::Reopen);
                 }
                 Step::Claim if planted(Defect::NoClaim) => {}

@@ -415,7 +415,7 @@ pub(crate) mod tests {
         store.status(task, worker, change(Status::Created));
         let link = ResultLink::ipfs("/ipfs/x".into());
         store.result(task, worker, &link, change(Status::ResultUploaded));
-        let stage = StageChange { date: 2, status: Stage::Running };
+        let stage = StageChange { date: 2, status: Stage::Running, cause: None };
         store.stage(task, stage.clone());
         assert!(store.open_tasks().unwrap()[0].replicates.is_empty(), "nothing is written before the flush");
         store.flush().unwrap();
@@ -423,7 +423,7 @@ pub(crate) mod tests {
         assert_eq!(open.len(), 1);
         assert_eq!(open[0].replicates, [(worker, vec![change(Status::Created), change(Status::ResultUploaded)])]);
         assert_eq!((open[0].result.as_ref(), &open[0].stages[..]), (Some(&link), &[stage][..]));
-        store.stage(task, StageChange { date: 3, status: Stage::Completed });
+        store.stage(task, StageChange { date: 3, status: Stage::Completed, cause: None });
         store.flush().unwrap();
         assert_eq!(store.open_tasks().unwrap().len(), 1, "its end may go away with a block");
         store.ended(task);
@@ -437,7 +437,7 @@ pub(crate) mod tests {
         let mut store = Store::in_memory();
         let task = TaskId(B256::with_last_byte(7));
         // There is no such task.
-        store.stage(task, StageChange { date: 2, status: Stage::Running });
+        store.stage(task, StageChange { date: 2, status: Stage::Running, cause: None });
         assert!(store.flush().is_err() && store.has_notes());
         let insert = "INSERT INTO deal (seq, deal, body) VALUES (1, x'01', '{}');
             INSERT INTO task (task, deal, idx)
@@ -470,7 +470,7 @@ pub(crate) mod tests {
         let path = folder.path().join("scheduler.db");
         let (hash, worker) = (|n: u8| B256::with_last_byte(n), Address::with_last_byte(8));
         let of = |n: u8| Deal { id: DealId(hash(n)), ..deal() };
-        let stage = StageChange { date: 5, status: Stage::Completed };
+        let stage = StageChange { date: 5, status: Stage::Completed, cause: None };
         let change = |status| StatusChange { date: 1, status, cause: None };
         let link = ResultLink::ipfs("/ipfs/x".into());
         let earlier = Journal::open(&path, &SCHEMA[..3]).unwrap();

@@ -1,5 +1,5 @@
-//! Every status that users know is reached, each by its cause: injected from outside into the running scheduler and
-//! workers over the real link, and read from the scheduler's own HTTP.
+//! Every status that users know, of replicates and (in [`stages`]) of tasks, is reached, each by its cause: injected from
+//! outside into the running scheduler and workers over the real link, and read from the scheduler's own HTTP.
 //!
 //! One line per cause: what happens in [`causes`], and what people see of it, in this order, with the typed cause.
 
@@ -13,6 +13,7 @@ mod node;
 mod reorgs;
 mod restarts;
 mod shelf;
+mod stages;
 mod world;
 
 use bourse_protocol::{
@@ -20,15 +21,15 @@ use bourse_protocol::{
     replicate::{CauseCode, Status},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use std::collections::BTreeSet;
-use world::{Life, World};
+use std::{collections::BTreeSet, fmt::Debug};
+use world::World;
 
 /// What people see: the statuses in this order, perhaps with others between them; where a cause is named, it is that.
-fn shows(life: &Life, row: &[(Status, Option<CauseCode>)]) {
+fn shows<S: PartialEq + Debug>(life: &[(S, Option<CauseCode>)], row: &[(S, Option<CauseCode>)]) {
     let mut rest = life.iter();
     for (status, code) in row {
         let found = rest.find(|(seen, cause)| seen == status && (code.is_none() || cause == code));
-        assert!(found.is_some(), "{status} because of {code:?} is missing, or not in its place, in {life:#?}");
+        assert!(found.is_some(), "{status:?} because of {code:?} is missing, or not in its place, in {life:#?}");
     }
 }
 
@@ -40,6 +41,8 @@ macro_rules! code {
         Some(CauseCode::$code)
     };
 }
+
+pub(crate) use code;
 
 macro_rules! causes {
     ($($cause:ident => $($status:ident $(($code:ident))?),+;)+) => {
