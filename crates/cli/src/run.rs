@@ -11,7 +11,7 @@ use crate::{
 };
 use bourse_chain::{Hub, PrivateKeySigner, Sender, deploy, keys};
 use bourse_market::client::Client as Market;
-use bourse_protocol::{U256, api::TaskView, consensus, money::Nrlc, replicate::Status};
+use bourse_protocol::{U256, api::TaskView, consensus, money::Nrlc, replicate::Status, task::Stage};
 use bourse_service::CancellationToken;
 use clap::Args;
 use eyre::WrapErr;
@@ -207,7 +207,7 @@ pub(crate) fn deliver(
 #[derive(Default)]
 pub(crate) struct Narrator {
     said: BTreeMap<String, Status>,
-    stage: Option<bourse_protocol::task::Stage>,
+    stage: Option<Stage>,
     obstacle: Option<String>,
     /// Of the pool.
     obstacles: BTreeSet<String>,
@@ -247,11 +247,15 @@ impl Waiting for Narrator {
         }
         let obstacle = task.cause.as_ref().map(ToString::to_string);
         if obstacle.is_some() && obstacle != self.obstacle {
-            output::say(&format!(
-                "  nobody is working on it: {}; a refund is due at {} if no other worker comes",
-                obstacle.as_deref().unwrap_or_default(),
-                bourse_service::clock::iso8601(task.final_deadline.saturating_mul(1000))
-            ));
+            let why = obstacle.as_deref().unwrap_or_default();
+            let refund = bourse_service::clock::iso8601(task.final_deadline.saturating_mul(1000));
+            output::say(&match task.current_status {
+                Stage::Initialized | Stage::Running => {
+                    format!("  nobody is working on it: {why}; a refund is due at {refund} if no other worker comes")
+                }
+                Stage::Completed | Stage::Failed => format!("  {why}"),
+                _ => format!("  it is held up: {why}; a refund is due at {refund} if it does not go on"),
+            });
         }
         self.obstacle = obstacle;
     }

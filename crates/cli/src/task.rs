@@ -17,6 +17,7 @@ use bourse_protocol::{
     ids::{DealId, TaskId},
     money::Nrlc,
     outlook::Outlook,
+    replicate::Cause,
 };
 use clap::{Args, Subcommand};
 use eyre::WrapErr;
@@ -96,6 +97,9 @@ async fn list(arguments: ListArguments) -> eyre::Result<()> {
     let (network, _) = NetworkFile::running(&arguments.data_dir.path()).await?;
     let url = format!("{}/tasks", need(&network.scheduler_url, "scheduler")?);
     let answer = http().get(&url).send().await.wrap_err("the scheduler does not answer: is the network running?")?;
+    if answer.status() == reqwest::StatusCode::TOO_MANY_REQUESTS {
+        return Err(failure::refused("the scheduler is asked too much just now: try again in a second"));
+    }
     let Tasks { tasks } = answer.json().await.wrap_err("the scheduler's answer is not understood")?;
     if arguments.json {
         output::json(&tasks);
@@ -148,7 +152,8 @@ fn told(view: &TaskView) -> Vec<String> {
     }
     lines.extend(view.result.as_ref().map(|r| format!("  result  {}", r.location)));
     lines.push("  history".into());
-    lines.extend(view.date_status_list.iter().map(|s| format!("    {}  {}", time(s.date), s.status)));
+    let history = view.date_status_list.iter().map(|s| change(s.date, &s.status, s.cause.as_ref()));
+    lines.extend(history.map(|line| format!("    {line}")));
     for r in &view.replicates {
         lines.push(format!("  worker {} {}", r.worker_name, r.wallet_address));
         let again = if r.attempt > 1 { format!(", attempt {}", r.attempt) } else { String::new() };
@@ -158,12 +163,16 @@ fn told(view: &TaskView) -> Vec<String> {
         lines.extend(r.cause.as_ref().map(|c| format!("    why     {c}")));
         lines.push(format!("    next    {}", foretold(&r.outlook)));
         lines.push("    history".into());
-        for change in &r.status_update_list {
-            let cause = change.cause.as_ref().map(|c| format!(" ({c})")).unwrap_or_default();
-            lines.push(format!("      {}  {}{cause}", time(change.date), change.status));
-        }
+        let history = r.status_update_list.iter().map(|s| change(s.date, &s.status, s.cause.as_ref()));
+        lines.extend(history.map(|line| format!("      {line}")));
     }
     lines
+}
+
+/// A line of a history.
+fn change(date: u64, status: &dyn std::fmt::Display, cause: Option<&Cause>) -> String {
+    let cause = cause.map(|c| format!(" ({c})")).unwrap_or_default();
+    format!("{}  {status}{cause}", time(date))
 }
 
 fn foretold(outlook: &Outlook) -> String {

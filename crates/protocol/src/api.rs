@@ -123,7 +123,7 @@ pub struct TaskView {
     pub date_status_list: Vec<StageChange>,
     /// What comes next.
     pub outlook: crate::outlook::Outlook,
-    /// Why it cannot go on, if so.
+    /// Why it cannot go on, or was refunded, if so.
     pub cause: Option<Cause>,
     /// Contributions are accepted before this second.
     pub contribution_deadline: u64,
@@ -142,6 +142,9 @@ pub struct StageChange {
     pub date: u64,
     /// The stage that began.
     pub status: crate::task::Stage,
+    /// Why, where it should not have come to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
 }
 
 /// A replicate as its scheduler sees it.

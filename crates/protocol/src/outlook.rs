@@ -3,7 +3,7 @@
 use crate::{
     deal::{ChainTask, TaskStatus},
     replicate::Status,
-    task::{self, View},
+    task::{self, Stage, View},
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,32 +39,49 @@ impl Outlook {
 const PAID: &str = "nothing: it is paid";
 const REFUND: &str = "the price goes back to who paid it";
 
-/// What comes next for a task.
-pub fn of_task(view: &View<'_>) -> Outlook {
+/// What comes next for a task at this stage.
+pub fn of_task(stage: Stage, view: &View<'_>) -> Outlook {
     let task = view.task;
     let missing = task.winners.saturating_sub(task.revealed);
-    match task.status {
-        TaskStatus::Completed => of_ended(true),
-        TaskStatus::Failed => of_ended(false),
-        _ if view.now >= task.final_deadline => {
-            Outlook::whenever(format!("{REFUND}, as soon as the claim is in a block"))
-        }
-        TaskStatus::Unset if view.now < task.contribution_deadline => {
+    match stage {
+        Stage::Received | Stage::Initializing => {
             Outlook::by("the pool opens the task on the chain", task.contribution_deadline)
         }
-        TaskStatus::Active if view.now < task.contribution_deadline => match task::needs_worker(view) {
-            true => Outlook::by("one more worker gets the task, as soon as one is free", task.contribution_deadline),
-            false => Outlook::by("the workers that have the task contribute", task.contribution_deadline),
-        },
-        TaskStatus::Unset | TaskStatus::Active => Outlook::by(REFUND, task.final_deadline),
-        TaskStatus::Revealing if view.now < task.reveal_deadline && missing > 0 => {
+        Stage::Initialized | Stage::Running if task::needs_worker(view) => {
+            Outlook::by("one more worker gets the task, as soon as one is free", task.contribution_deadline)
+        }
+        Stage::Initialized | Stage::Running => {
+            Outlook::by("the workers that have the task contribute", task.contribution_deadline)
+        }
+        Stage::InitializeFailed | Stage::ContributionTimeout if view.now < task.final_deadline => {
+            Outlook::by(REFUND, task.final_deadline)
+        }
+        Stage::ConsensusReached
+        | Stage::AtLeastOneRevealed
+        | Stage::ResultUploading
+        | Stage::ResultUploaded
+        | Stage::Finalizing
+            if view.now < task.reveal_deadline && missing > 0 =>
+        {
             Outlook::by(format!("{missing} of {} workers reveal their answers", task.winners), task.reveal_deadline)
         }
-        TaskStatus::Revealing if task.revealed == 0 => Outlook::by("the vote is opened again", task.final_deadline),
-        TaskStatus::Revealing if view.result.is_none() => {
+        Stage::ConsensusReached | Stage::Reopening => Outlook::by("the vote is opened again", task.final_deadline),
+        Stage::Reopened => Outlook::by("the workers contribute anew", task.contribution_deadline),
+        Stage::AtLeastOneRevealed | Stage::ResultUploading => {
             Outlook::by("a worker that revealed brings the result", task.final_deadline)
         }
-        TaskStatus::Revealing => Outlook::by("the pool finalizes the task and everybody is paid", task.final_deadline),
+        Stage::ResultUploaded | Stage::Finalizing => {
+            Outlook::by("the pool finalizes the task and everybody is paid", task.final_deadline)
+        }
+        Stage::Finalized => Outlook::whenever("the pool reads the block in which it is paid"),
+        Stage::InitializeFailed
+        | Stage::ContributionTimeout
+        | Stage::ReopenFailed
+        | Stage::ResultUploadTimeout
+        | Stage::FinalizeFailed
+        | Stage::FinalDeadlineReached => Outlook::whenever(format!("{REFUND}, as soon as the claim is in a block")),
+        Stage::Completed => of_ended(true),
+        Stage::Failed => of_ended(false),
     }
 }
 

@@ -15,7 +15,9 @@ use std::fmt;
 /// A worker that was asked for its result has it stored within so many seconds, or another is asked.
 pub const UPLOAD_LEASE: u64 = 60;
 
-/// Where a task stands, in the words that users know.
+/// Where a task stands, in the words that users know. RUNNING_FAILED of middleware.md §3.5 is missing: only a task for enclaves,
+/// which this version does not run, ends because its workers failed. Here others are asked until the time is over, and a
+/// failure of the app is an answer like any other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Stage {
@@ -25,6 +27,8 @@ pub enum Stage {
     Initializing,
     /// Open; no worker has started.
     Initialized,
+    /// Not opened while contributions were taken; waiting for the refund.
+    InitializeFailed,
     /// At least one worker is on it.
     Running,
     /// No contribution came in time; waiting for the refund.
@@ -33,15 +37,25 @@ pub enum Stage {
     ConsensusReached,
     /// Nobody revealed; the vote is being reopened.
     Reopening,
+    /// The vote is open again in a block that the pool has not read yet.
+    Reopened,
+    /// Nobody revealed, and it is too late to reopen the vote; the refund is due.
+    ReopenFailed,
     /// At least one worker revealed.
     AtLeastOneRevealed,
     /// A worker uploads the result.
     ResultUploading,
     /// The result is in the store.
     ResultUploaded,
+    /// Nobody who revealed stored the result in time; the refund is due.
+    ResultUploadTimeout,
     /// The transaction that pays was sent.
     Finalizing,
-    /// Everything ended without a result; the refund is due.
+    /// It is paid in a block that the pool has not read yet.
+    Finalized,
+    /// The result is in the store and the pool did not pay in time; the refund is due.
+    FinalizeFailed,
+    /// The workers did not agree, and everything ended without a result; the refund is due.
     FinalDeadlineReached,
     /// Paid.
     Completed,
@@ -303,41 +317,126 @@ fn ending(view: &View<'_>, outcome: Status, worker: Address) -> (Status, Option<
 
 /// Where the task stands.
 pub fn stage(view: &View<'_>) -> Stage {
-    let over = view.now >= view.task.final_deadline;
+    let (task, over) = (view.task, view.now >= view.task.final_deadline);
     let asked = |p: &Part| matches!(p.status, Status::ResultUploadRequested | Status::ResultUploading);
-    match view.task.status {
+    match task.status {
         TaskStatus::Completed => Stage::Completed,
         TaskStatus::Failed => Stage::Failed,
-        TaskStatus::Unset | TaskStatus::Active | TaskStatus::Revealing if over => Stage::FinalDeadlineReached,
+        TaskStatus::Unset if view.now >= task.contribution_deadline => Stage::InitializeFailed,
         TaskStatus::Unset => Stage::Received,
-        TaskStatus::Active if view.now >= view.task.contribution_deadline => Stage::ContributionTimeout,
+        TaskStatus::Active if over => Stage::FinalDeadlineReached,
+        TaskStatus::Active if view.now >= task.contribution_deadline => Stage::ContributionTimeout,
         TaskStatus::Active if view.parts.iter().any(|p| p.status != Status::Created) => Stage::Running,
         TaskStatus::Active => Stage::Initialized,
-        TaskStatus::Revealing if view.task.revealed == 0 && view.now >= view.task.reveal_deadline => Stage::Reopening,
-        TaskStatus::Revealing if view.task.revealed == 0 => Stage::ConsensusReached,
+        TaskStatus::Revealing if task.revealed == 0 && over => Stage::ReopenFailed,
+        TaskStatus::Revealing if task.revealed == 0 && view.now >= task.reveal_deadline => Stage::Reopening,
+        TaskStatus::Revealing if task.revealed == 0 => Stage::ConsensusReached,
+        TaskStatus::Revealing if over => match view.result {
+            Some(_) => Stage::FinalizeFailed,
+            None => Stage::ResultUploadTimeout,
+        },
         TaskStatus::Revealing if view.result.is_some() => Stage::ResultUploaded,
         TaskStatus::Revealing if view.parts.iter().any(asked) => Stage::ResultUploading,
         TaskStatus::Revealing => Stage::AtLeastOneRevealed,
     }
 }
 
-/// A transaction of the pool that is on its way.
+/// Why the task stands there, where it should not.
+pub fn cause(stage: Stage, view: &View<'_>) -> Option<Cause> {
+    let task = view.task;
+    let (revealed, winners) = (task.revealed, task.winners);
+    let (code, evidence) = match stage {
+        Stage::InitializeFailed => {
+            let text = "the transaction that opens it was in no block when the time for contributions was over";
+            (CauseCode::ContributionTimeout, text.into())
+        }
+        Stage::ContributionTimeout | Stage::FinalDeadlineReached => {
+            let counts = |v: &&Vote| matches!(v.status, ContributionStatus::Contributed | ContributionStatus::Proved);
+            let text = match view.votes.iter().filter(counts).count() {
+                0 => "no contribution came in time".into(),
+                votes => format!("contributions in time: {votes}; too few of them agree"),
+            };
+            (CauseCode::ContributionTimeout, text)
+        }
+        Stage::Reopening | Stage::ReopenFailed => {
+            (CauseCode::RevealTimeout, format!("reveals in time: 0 of {winners}"))
+        }
+        Stage::ResultUploadTimeout => {
+            let text = format!("reveals: {revealed} of {winners}; none of these workers stored the result in time");
+            (CauseCode::ResultUploadFailed, text)
+        }
+        Stage::FinalizeFailed => {
+            let text = "the result is stored, and the transaction that pays was in no block in time";
+            (CauseCode::Unknown, text.into())
+        }
+        Stage::Failed if winners == 0 => return cause(Stage::FinalDeadlineReached, view),
+        Stage::Failed if revealed == 0 => return cause(Stage::ReopenFailed, view),
+        Stage::Failed if view.result.is_none() => return cause(Stage::ResultUploadTimeout, view),
+        Stage::Failed => return cause(Stage::FinalizeFailed, view),
+        Stage::Received
+        | Stage::Initializing
+        | Stage::Initialized
+        | Stage::Running
+        | Stage::ConsensusReached
+        | Stage::Reopened
+        | Stage::AtLeastOneRevealed
+        | Stage::ResultUploading
+        | Stage::ResultUploaded
+        | Stage::Finalizing
+        | Stage::Finalized
+        | Stage::Completed => return None,
+    };
+    Some(Cause::new(code, evidence))
+}
+
+/// A transaction of the pool that is on its way, or in a block that the pool has not read yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sending {
-    /// `initialize`.
+    /// `initialize`, on its way.
     Initialize,
-    /// `finalize`.
+    /// `finalize`, on its way.
     Finalize,
+    /// `finalize`, in a block.
+    Finalized,
+    /// `reopen`, in a block.
+    Reopened,
 }
 
 impl Stage {
+    /// All of them.
+    pub const ALL: [Self; 20] = [
+        Self::Received,
+        Self::Initializing,
+        Self::Initialized,
+        Self::InitializeFailed,
+        Self::Running,
+        Self::ContributionTimeout,
+        Self::ConsensusReached,
+        Self::Reopening,
+        Self::Reopened,
+        Self::ReopenFailed,
+        Self::AtLeastOneRevealed,
+        Self::ResultUploading,
+        Self::ResultUploaded,
+        Self::ResultUploadTimeout,
+        Self::Finalizing,
+        Self::Finalized,
+        Self::FinalizeFailed,
+        Self::FinalDeadlineReached,
+        Self::Completed,
+        Self::Failed,
+    ];
+
     /// The stage of a task that the chain shows here while a transaction is on its way, or after `before`: a transaction that
-    /// is tried again and again is one stage.
+    /// is tried again and again is one stage. What is in a block in time counts, though it is read later.
     pub fn after(self, before: Option<Self>, sending: Option<Sending>) -> Self {
         match (self, before, sending) {
             (Self::Received, _, Some(Sending::Initialize)) | (Self::Received, Some(Self::Initializing), _) => {
                 Self::Initializing
             }
+            (Self::Reopening | Self::ReopenFailed, _, Some(Sending::Reopened)) => Self::Reopened,
+            (Self::ResultUploaded | Self::FinalizeFailed, _, Some(Sending::Finalized))
+            | (Self::ResultUploaded, Some(Self::Finalized), Some(Sending::Finalize)) => Self::Finalized,
             (Self::ResultUploaded, _, Some(Sending::Finalize)) | (Self::ResultUploaded, Some(Self::Finalizing), _) => {
                 Self::Finalizing
             }
@@ -351,14 +450,20 @@ impl Stage {
             Self::Received => "the task is bought and not opened on the chain yet",
             Self::Initializing => "the transaction that opens the task was sent",
             Self::Initialized => "the task is open and no worker has begun",
+            Self::InitializeFailed => "the task was not opened on the chain in time",
             Self::Running => "workers are on it",
             Self::ContributionTimeout => "the workers did not agree in time",
             Self::ConsensusReached => "the workers agree",
             Self::Reopening => "nobody revealed in time: the vote is opened again",
+            Self::Reopened => "the vote is open again, in a block that the pool reads next",
+            Self::ReopenFailed => "nobody revealed in time, and it is too late to open the vote again",
             Self::AtLeastOneRevealed => "at least one worker has revealed its answer",
             Self::ResultUploading => "a worker stores the result",
             Self::ResultUploaded => "the result is in the store",
+            Self::ResultUploadTimeout => "workers revealed and none of them stored the result in time",
             Self::Finalizing => "the transaction that pays was sent",
+            Self::Finalized => "the task is paid, in a block that the pool reads next",
+            Self::FinalizeFailed => "the result is in the store and the pool did not pay in time",
             Self::FinalDeadlineReached => "the time of the task is over",
             Self::Completed => "the task is paid",
             Self::Failed => "the price went back to who paid it",
@@ -416,6 +521,35 @@ mod tests {
         assert_eq!(uploaded.after(Some(uploaded), Some(Sending::Finalize)), Stage::Finalizing);
         assert_eq!(uploaded.after(Some(Stage::Finalizing), None), Stage::Finalizing);
         assert_eq!(Stage::Completed.after(Some(Stage::Finalizing), Some(Sending::Finalize)), Stage::Completed);
+    }
+
+    #[test]
+    fn what_is_in_a_block_counts_until_the_pool_has_read_it() {
+        let (reopening, uploaded) = (Stage::Reopening, Stage::ResultUploaded);
+        assert_eq!(reopening.after(Some(reopening), Some(Sending::Reopened)), Stage::Reopened);
+        assert_eq!(Stage::ReopenFailed.after(Some(Stage::Reopened), Some(Sending::Reopened)), Stage::Reopened);
+        assert_eq!(Stage::Running.after(Some(Stage::Reopened), None), Stage::Running);
+        assert_eq!(uploaded.after(Some(Stage::Finalizing), Some(Sending::Finalized)), Stage::Finalized);
+        assert_eq!(
+            uploaded.after(Some(Stage::Finalized), Some(Sending::Finalize)),
+            Stage::Finalized,
+            "it is asked again"
+        );
+        assert_eq!(Stage::FinalizeFailed.after(Some(Stage::Finalized), Some(Sending::Finalized)), Stage::Finalized);
+        assert_eq!(uploaded.after(Some(Stage::Finalized), None), uploaded, "a reorg took the block away");
+    }
+
+    #[test]
+    fn a_refund_has_the_cause_of_what_was_missing() {
+        let link = ResultLink::ipfs("/ipfs/x".into());
+        let why = |winners, revealed, result| {
+            let failed = ChainTask { winners, revealed, ..task(TaskStatus::Failed) };
+            cause(Stage::Failed, &View { result, ..view(100, &failed, &[], &[]) }).unwrap().code
+        };
+        assert_eq!(why(0, 0, None), CauseCode::ContributionTimeout);
+        assert_eq!(why(3, 0, None), CauseCode::RevealTimeout);
+        assert_eq!(why(3, 1, None), CauseCode::ResultUploadFailed);
+        assert_eq!(why(3, 1, Some(&link)), CauseCode::Unknown);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use bourse_protocol::{
     ids::{ResultDigest, TaskId},
     outlook::{self, Leases},
     replicate::Status,
-    task::{self, Part, Stage, Step, Upload, View, Vote},
+    task::{self, Part, Step, Upload, View, Vote},
 };
 use std::{collections::BTreeMap, fmt::Write, path::PathBuf};
 
@@ -160,7 +160,7 @@ fn what_is_said_of_each_status() {
 #[test]
 fn what_is_said_of_each_task() {
     let link = ResultLink::ipfs("/ipfs/x".into());
-    let mut text = String::from("# what the chain shows | the result | stage | meaning | next, by when\n");
+    let mut text = String::from("# what the chain shows | the result | stage | meaning | why | next, by when\n");
     for (name, chain, votes, now) in sights() {
         for result in [None, Some(&link)] {
             let part = |n| Part {
@@ -173,10 +173,12 @@ fn what_is_said_of_each_task() {
             };
             let parts = [part(1)];
             let view = View { now, trust: trust(&votes), task: &chain, votes: &votes, parts: &parts, result };
-            let (stage, next): (Stage, _) = (task::stage(&view), outlook::of_task(&view));
+            let stage = task::stage(&view);
+            let (cause, next) = (task::cause(stage, &view), outlook::of_task(stage, &view));
+            let why = cause.map_or("-".into(), |cause| format!("{:?}: {cause}", cause.code));
             let by = next.by.map(|by| format!(", by {by}")).unwrap_or_default();
             let stored = if result.is_some() { "stored" } else { "-" };
-            writeln!(text, "{name} | {stored} | {stage} | {} | {}{by}", stage.meaning(), next.next).unwrap();
+            writeln!(text, "{name} | {stored} | {stage} | {} | {why} | {}{by}", stage.meaning(), next.next).unwrap();
         }
     }
     holds("tasks.txt", &text);

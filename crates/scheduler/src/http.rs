@@ -1,30 +1,33 @@
 //! What people and programs may ask the scheduler. Source: sdk.md §7.
 
-use crate::link::{self, Door};
+use crate::link::{self, Bucket, Door};
 use axum::{
     Json, Router,
+    body::Bytes,
     extract::{Path, State},
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use bourse_chain::{NodeStatus, SenderStatus};
-use bourse_protocol::{
-    api::{TaskView, WorkerView},
-    ids::TaskId,
-    link::PATH,
-};
+use bourse_protocol::{api::TaskView, ids::TaskId, link::PATH};
 use bourse_service::http::refuse;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tower_http::cors::CorsLayer;
 
 /// A question to the loop, which owns the state.
 pub(crate) enum Query {
     Task(TaskId, oneshot::Sender<Option<TaskView>>),
-    Tasks(oneshot::Sender<Vec<TaskView>>),
-    Workers(oneshot::Sender<Vec<WorkerView>>),
+    /// The body of the answer, unless the store cannot be read.
+    Tasks(oneshot::Sender<Option<Bytes>>),
+    /// The body of the answer.
+    Workers(oneshot::Sender<Bytes>),
     Metrics(oneshot::Sender<Metrics>),
 }
 
@@ -83,19 +86,49 @@ impl Metrics {
     }
 }
 
-type Queries = mpsc::Sender<Query>;
+/// The way to the loop, for so many questions a second of all who ask: whoever they are, the pool's work goes on.
+#[derive(Clone)]
+struct Queries {
+    queries: mpsc::Sender<Query>,
+    bucket: Arc<Mutex<Bucket>>,
+    began: Instant,
+}
 
-pub(crate) fn router(door: Door, queries: Queries) -> Router {
+impl Queries {
+    fn new(queries: mpsc::Sender<Query>) -> Self {
+        Self { queries, bucket: Arc::new(Mutex::new(Bucket::full(0))), began: Instant::now() }
+    }
+
+    /// Asks the loop, or says why it does not answer.
+    async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Response> {
+        if !self.has_room() {
+            return Err(busy());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.queries.send(query(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    fn has_room(&self) -> bool {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now)
+    }
+}
+
+pub(crate) fn router(door: Door, queries: mpsc::Sender<Query>) -> Router {
     let workers = Router::new().route(PATH, get(link::upgrade)).with_state(door);
-    let people = Router::new()
+    workers.merge(people(queries)).fallback(unknown)
+}
+
+fn people(queries: mpsc::Sender<Query>) -> Router {
+    Router::new()
         .route("/version", get(version))
         .route("/tasks", get(tasks))
         .route("/tasks/{id}", get(task))
         .route("/workers", get(list_workers))
         .route("/metrics", get(metrics))
         .layer(CorsLayer::new().allow_origin(tower_http::cors::Any))
-        .with_state(queries);
-    workers.merge(people).fallback(unknown)
+        .with_state(Queries::new(queries))
 }
 
 async fn version() -> Response {
@@ -106,42 +139,37 @@ async fn task(State(queries): State<Queries>, Path(id): Path<String>) -> Respons
     let Ok(id) = id.parse::<TaskId>() else {
         return refuse(StatusCode::BAD_REQUEST, "bad_task_id", "a task id is 0x and 64 hex digits");
     };
-    match ask(&queries, |reply| Query::Task(id, reply)).await {
-        Some(Some(view)) => Json(view).into_response(),
-        Some(None) => refuse(
+    match queries.ask(|reply| Query::Task(id, reply)).await {
+        Ok(Some(view)) => Json(view).into_response(),
+        Ok(None) => refuse(
             StatusCode::NOT_FOUND,
             "unknown_task",
             format!("this pool knows no task {id}: check the id, or ask the pool of its deal"),
         ),
-        None => stopping(),
+        Err(refusal) => refusal,
     }
 }
 
-async fn tasks(State(queries): State<Queries>) -> Response {
-    match ask(&queries, Query::Tasks).await {
-        Some(tasks) => Json(json!({ "ok": true, "tasks": tasks })).into_response(),
-        None => stopping(),
-    }
+async fn tasks(State(queries): State<Queries>) -> Result<Response, Response> {
+    let unreadable =
+        "what the pool remembers of its tasks cannot be read: try again, and see what the scheduler says of it";
+    Ok(match queries.ask(Query::Tasks).await? {
+        Some(body) => whole(body),
+        None => refuse(StatusCode::INTERNAL_SERVER_ERROR, "unreadable", unreadable),
+    })
 }
 
-async fn list_workers(State(queries): State<Queries>) -> Response {
-    match ask(&queries, Query::Workers).await {
-        Some(workers) => Json(json!({ "ok": true, "workers": workers })).into_response(),
-        None => stopping(),
-    }
+async fn list_workers(State(queries): State<Queries>) -> Result<Response, Response> {
+    Ok(whole(queries.ask(Query::Workers).await?))
 }
 
-async fn metrics(State(queries): State<Queries>) -> Response {
-    match ask(&queries, Query::Metrics).await {
-        Some(metrics) => Json(metrics).into_response(),
-        None => stopping(),
-    }
+/// An answer that was written before.
+fn whole(json: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], json).into_response()
 }
 
-async fn ask<T>(queries: &Queries, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Option<T> {
-    let (reply, answer) = oneshot::channel();
-    queries.send(query(reply)).await.ok()?;
-    answer.await.ok()
+async fn metrics(State(queries): State<Queries>) -> Result<Response, Response> {
+    Ok(Json(queries.ask(Query::Metrics).await?).into_response())
 }
 
 async fn unknown() -> Response {
@@ -156,11 +184,18 @@ fn stopping() -> Response {
     refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the scheduler is stopping: try again when it is back")
 }
 
+fn busy() -> Response {
+    let words = "more is asked of this scheduler than it answers in a second: ask again in a second";
+    let refusal = refuse(StatusCode::TOO_MANY_REQUESTS, "too_many_questions", words);
+    ([(header::RETRY_AFTER, "1")], refusal).into_response()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use bourse_chain::{OutOfGas, Waiting};
     use bourse_protocol::{Address, U256};
+    use tower::ServiceExt;
 
     fn metrics(state: &'static str, sender: SenderStatus) -> Metrics {
         let node = NodeStatus {
@@ -204,6 +239,44 @@ mod tests {
         assert_eq!(left(None, 0), (true, Some(101)));
         let unknown = metrics("aside", SenderStatus::default()).judged(0);
         assert_eq!((unknown.ok, unknown.blocks_left, named(&unknown)), (false, None, vec!["nodes"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_questions_does_not_reach_the_loop() {
+        let (queries, mut questions) = mpsc::channel(16);
+        let mut running = tokio::task::JoinSet::new();
+        running.spawn(async move {
+            let mut heard = 0;
+            while let Some(query) = questions.recv().await {
+                heard += 1;
+                match query {
+                    Query::Task(_, reply) => drop(reply.send(None)),
+                    Query::Tasks(reply) => drop(reply.send(Some(Bytes::from_static(b"{}")))),
+                    Query::Workers(_) | Query::Metrics(_) => unreachable!("not asked"),
+                }
+            }
+            heard
+        });
+        let app = people(queries);
+        let ask = async |path: &str| {
+            let request = axum::http::Request::get(path).body(axum::body::Body::empty()).unwrap();
+            app.clone().oneshot(request).await.unwrap()
+        };
+        let one = format!("/tasks/{}", TaskId::default());
+        let mut refused = 0;
+        for n in 0..1_000 {
+            let answer = ask(if n % 2 == 0 { "/tasks" } else { &one }).await;
+            if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+                assert_eq!(answer.headers()[header::RETRY_AFTER], "1");
+                refused += 1;
+            }
+        }
+        assert!(refused > 400, "{refused}");
+        assert_eq!(ask("/version").await.status(), StatusCode::OK, "it costs the loop nothing");
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        assert_eq!(ask("/tasks").await.status(), StatusCode::OK);
+        drop(app);
+        assert_eq!(running.join_next().await.unwrap().unwrap(), 1_001 - refused);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use bourse_service::{
     clock::Clock,
     wire::{Broken, Wire},
 };
-use bucket::Bucket;
+pub(crate) use bucket::Bucket;
 use notary::{Notary, Signed};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};

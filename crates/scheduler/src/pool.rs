@@ -24,6 +24,7 @@ use bourse_service::{
     defect::{Defect, planted},
     journal::Error,
 };
+use hear::MAX_EVIDENCE;
 use replicate::{Lesson, Replicate, before_contributed, before_revealed, judgement, lessons, may_try_again};
 use std::collections::{BTreeMap, BTreeSet};
 use tracing::info;
@@ -70,13 +71,22 @@ pub(crate) struct Entry {
     stages: Vec<StageChange>,
     /// The block at which it was first seen to have ended.
     ended: Option<u64>,
-    /// What is on its way to the chain about it.
+    /// What is on its way to the chain about it, or in a block of which the effects were not read.
     sending: Option<Sending>,
+    /// Why the transaction that its stage waits for did not get into a block, when last tried.
+    trouble: Option<Cause>,
 }
 
 impl Entry {
     fn stage(&self) -> Stage {
         self.stages.last().map_or(Stage::Received, |s| s.status)
+    }
+
+    /// What is in a block is news only until its effects were read: it ends the phase of reveals.
+    fn forget_what_is_read(&mut self) {
+        if self.chain.status != TaskStatus::Revealing {
+            self.sending.take_if(|sending| matches!(sending, Sending::Finalized | Sending::Reopened));
+        }
     }
 
     /// Everybody who took part.
@@ -232,6 +242,7 @@ impl Pool {
             stages: task.stages,
             ended: None,
             sending: None,
+            trouble: None,
         };
         self.crew.expect_stake(entry.need.stake);
         let here = self.here();
@@ -301,6 +312,7 @@ impl Pool {
             (entry.chain.contribution_deadline, entry.chain.final_deadline) = deadlines;
         }
         entry.votes = facts.votes;
+        entry.forget_what_is_read();
         let had_ended = entry.ended.is_some();
         entry.ended = match entry.chain.status {
             TaskStatus::Completed | TaskStatus::Failed => entry.ended.or(Some(facts.block)),
@@ -327,8 +339,9 @@ impl Pool {
         let Some(entry) = self.tasks.get(&id) else { return vec![] };
         let parts = self.parts(entry, now);
         let view = look(entry, now, &parts);
-        let (steps, stage) = (task::steps(&view), task::stage(&view));
-        self.enter(id, stage, now);
+        let stage = task::stage(&view).after(entry.stages.last().map(|s| s.status), entry.sending);
+        let (steps, cause) = (task::steps(&view), task::cause(stage, &view));
+        self.enter(id, stage, cause, now);
         steps
     }
 
@@ -350,22 +363,39 @@ impl Pool {
         self.runs.replaced(entry.deal.app.pointer, entry.period, &replicates)
     }
 
-    /// A transaction about a task is on its way, or is not any more.
+    /// Where a task stands.
+    pub(crate) fn stage(&self, id: TaskId) -> Stage {
+        self.tasks.get(&id).map_or(Stage::Received, Entry::stage)
+    }
+
+    /// A transaction that was tried for a task at this stage did not get into a block.
+    pub(crate) fn troubled(&mut self, id: TaskId, at: Stage, cause: Cause) {
+        // Where the task has gone on meanwhile it does not wait for that transaction.
+        if let Some(entry) = self.tasks.get_mut(&id).filter(|entry| entry.stage() == at) {
+            entry.trouble = Some(cause.shortened(MAX_EVIDENCE));
+        }
+    }
+
+    /// A transaction about a task is on its way, or in a block, or is not any more.
     pub(crate) fn sends(&mut self, id: TaskId, sending: Option<Sending>) {
         if let Some(entry) = self.tasks.get_mut(&id) {
             entry.sending = sending;
+            entry.forget_what_is_read();
             self.steps(id);
         }
     }
 
-    fn enter(&mut self, id: TaskId, stage: Stage, now: u64) {
+    fn enter(&mut self, id: TaskId, stage: Stage, cause: Option<Cause>, now: u64) {
         let Some(entry) = self.tasks.get_mut(&id) else { return };
-        let stage = stage.after(entry.stages.last().map(|s| s.status), entry.sending);
-        if entry.stages.last().is_some_and(|s| s.status == stage) {
+        let before = entry.stages.last();
+        if before.is_some_and(|s| s.status == stage) {
             return;
         }
         info!(task = %id, %stage, "task");
-        let change = StageChange { date: now, status: stage };
+        // What the pool knows of its own transactions says more than what the chain lacks, and a refund has the cause of what
+        // it came from.
+        let known = before.filter(|_| stage == Stage::Failed).and_then(|s| s.cause.clone()).or(entry.trouble.take());
+        let change = StageChange { date: now, status: stage, cause: cause.map(|cause| known.unwrap_or(cause)) };
         self.store.stage(id, change.clone());
         entry.stages.push(change);
     }
@@ -546,9 +576,10 @@ impl Pool {
         self.part_of(worker).into_iter().filter(theirs).collect()
     }
 
-    /// How many stages a task has entered: what happens again in another one is told apart by it.
-    pub(crate) fn stages(&self, id: TaskId) -> usize {
-        self.tasks.get(&id).map_or(0, |entry| entry.stages.len())
+    /// The place in a task's history at which its vote was to be reopened last: each time is another one.
+    pub(crate) fn reopening(&self, id: TaskId) -> usize {
+        let last = |entry: &Entry| entry.stages.iter().rposition(|s| s.status == Stage::Reopening);
+        self.tasks.get(&id).and_then(last).map_or(0, |at| at + 1)
     }
 
     fn is_open(&self, id: TaskId) -> bool {

@@ -12,7 +12,7 @@ use crate::{
     bags::Bags,
     check::{self, Gateway, Results},
     crew::Crew,
-    http::{self, Metrics, Query},
+    http::{self, Query},
     link::{Door, Event},
     pool::{Facts, Pool},
     reads::{self, Bag, Standing, Terms},
@@ -36,6 +36,7 @@ use bourse_service::{
     http as edge,
     journal::{self, Journal},
 };
+use queries::Desk;
 use standings::Standings;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,12 +45,12 @@ use std::{
 };
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, oneshot},
+    sync::mpsc,
     task::{JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
 use tracing::{error, info, warn};
-use transactions::{Tx, openings};
+use transactions::{Attempt, Tx, openings};
 
 /// Messages of workers that may wait; more make their connections wait.
 const EVENTS: usize = 1024;
@@ -107,8 +108,8 @@ pub struct Service {
     failed: BTreeMap<TaskId, BTreeMap<String, u32>>,
     /// The disk is full: said once.
     full: bool,
-    /// Who waits for the metrics.
-    asked: Vec<oneshot::Sender<Metrics>>,
+    /// What is told to people.
+    desk: Desk,
     /// When the next commit may be.
     commit_from: Instant,
     following: bool,
@@ -129,12 +130,13 @@ enum Done {
     More(DealId, Result<Option<Box<Bag>>, bourse_chain::Error>),
     Facts(Head, Vec<reads::Read>),
     NoFacts(Vec<TaskId>, bourse_chain::Error),
-    Sent(TaskId, String, Result<(), SendError>),
-    Unread(TaskId, String, check::Error),
+    Sent(TaskId, Attempt, Result<(), SendError>),
+    Unread(TaskId, Attempt, check::Error),
     Checked(TaskId, Address, ResultLink, Result<(), check::Error>),
     Standing(Address, Result<Standing, bourse_chain::Error>),
     Deposits(Result<reads::Deposits, bourse_chain::Error>),
     Looked(Vec<NodeStatus>, u64),
+    Listed(Instant, Result<Vec<Remembered>, journal::Error>),
 }
 
 impl Service {
@@ -166,6 +168,7 @@ impl Service {
         let owner = format!("{} hub {} pool {}", hub.client.identity().await?, hub.address, config.workerpool);
         let store = Store::new(journal, &owner)?;
         let bags = Bags::new(store.bags()?);
+        let desk = Desk::new(store.journal.reader()?);
         let cursor = store.cursor()?.unwrap_or_else(|| Cursor::starting_at(config.start_block));
         let (sender, lane) = Sender::open(hub.client.clone(), key.clone(), store.journal.clone(), config.gas).await?;
         let (events, inbox) = mpsc::channel(EVENTS);
@@ -190,7 +193,7 @@ impl Service {
             waiting: BTreeMap::new(),
             failed: BTreeMap::new(),
             full: false,
-            asked: vec![],
+            desk,
             commit_from: Instant::now(),
             following: false,
             looked_at: config.clock.seconds(),
@@ -211,7 +214,7 @@ impl Service {
 
     /// Puts the remembered tasks back on the table. Meanwhile workers are let in: their logins take longer than this.
     async fn resume(&mut self) -> Result<(), Error> {
-        let lately = beside_others(|| self.pool.store.recent(LESSONS))?;
+        let lately = beside_others(|| store::recent(&self.pool.store.journal, LESSONS))?;
         self.pool.learn(&lately);
         let remembered = beside_others(|| self.pool.store.open_tasks())?;
         let mut open = 0_usize;
@@ -443,24 +446,16 @@ impl Service {
                 warn!(tasks = ids.len(), %error, "cannot read the chain; trying again");
                 ids.into_iter().for_each(|id| self.read_again(id));
             }
-            Done::Sent(id, name, result) => {
-                if let Err(error) = result {
-                    if matches!(error, SendError::Failed { .. }) {
-                        *self.failed.entry(id).or_default().entry(name.clone()).or_default() += 1;
-                    }
-                    if matches!(error, SendError::Refused { .. }) {
-                        self.suspects.extend(self.pool.unopened_deal(id));
-                    }
-                    warn!(task = %id, %error, "transaction");
-                }
-                self.transacted(id, name);
-            }
-            Done::Unread(id, name, error) => {
+            Done::Sent(id, attempt, Ok(())) => self.transacted(id, attempt.name, attempt.mined),
+            Done::Sent(id, attempt, Err(error)) => self.not_sent(id, attempt, &error),
+            Done::Unread(id, attempt, error) => {
                 warn!(task = %id, %error, "what the contract is to get cannot be read; trying again");
-                self.transacted(id, name);
+                self.pool.troubled(id, attempt.at, Cause::new(CauseCode::Unknown, error.to_string()));
+                self.transacted(id, attempt.name, None);
             }
             Done::Checked(id, worker, link, result) => self.checked(id, worker, link, result),
             Done::Looked(nodes, depth) => self.say_metrics(&nodes, depth),
+            Done::Listed(since, recent) => self.say_tasks(since, recent),
             Done::Standing(worker, standing) => {
                 let current = self.standings.done(worker, standing.as_ref().ok().map(|standing| standing.block));
                 match standing {
@@ -539,7 +534,7 @@ impl Service {
                 Step::Finalize(link) => self.transact(id, format!("finalize:{id}"), Tx::Finalize(link)),
                 Step::Reopen if planted(Defect::NoReopen) => {}
                 Step::Reopen => {
-                    let round = self.pool.stages(id);
+                    let round = self.pool.reopening(id);
                     self.transact(id, format!("reopen:{id}:{round}"), Tx::Reopen);
                 }
                 Step::Claim if planted(Defect::NoClaim) => {}

@@ -234,12 +234,13 @@ impl Store {
 
     /// Every task that has not ended.
     pub(crate) fn open_tasks(&self) -> Result<Vec<Remembered>, Error> {
-        self.load("WHERE ended = 0 ORDER BY seq", &[])
+        load(&self.journal, "WHERE ended = 0 ORDER BY seq", &[])
     }
 
     /// Tasks that ended for good, of which the end was noted at this second or later.
     pub(crate) fn ended_since(&self, second: u64) -> Result<Vec<Remembered>, Error> {
-        self.load(
+        load(
+            &self.journal,
             "WHERE ended = 1 AND EXISTS (
                 SELECT 1 FROM stage WHERE stage.task = task.seq AND json_extract(change, '$.date') >= ?1)",
             &[&second],
@@ -248,65 +249,63 @@ impl Store {
 
     /// One task, ended or not.
     pub(crate) fn task(&self, task: TaskId) -> Result<Option<Remembered>, Error> {
-        let found = self.load("WHERE task = ?1", &[&task.0.as_slice()])?;
+        let found = load(&self.journal, "WHERE task = ?1", &[&task.0.as_slice()])?;
         Ok(found.into_iter().next())
     }
+}
 
-    /// The newest tasks, newest first.
-    pub(crate) fn recent(&self, limit: u32) -> Result<Vec<Remembered>, Error> {
-        self.load("ORDER BY seq DESC LIMIT ?1", &[&limit])
-    }
+/// The newest tasks, newest first.
+pub(crate) fn recent(journal: &Journal, limit: u32) -> Result<Vec<Remembered>, Error> {
+    load(journal, "ORDER BY seq DESC LIMIT ?1", &[&limit])
+}
 
-    /// The tasks that a clause chooses. Few statements for many tasks: each costs SQLite more than a row.
-    fn load(&self, which: &str, arguments: &[&dyn rusqlite::ToSql]) -> Result<Vec<Remembered>, Error> {
-        let of = |key: &str, table: &str, columns: &str, chosen: &str| {
-            format!(
-                "SELECT {key}, {columns} FROM {table} WHERE {key} IN (SELECT {chosen} FROM task {which}) ORDER BY seq"
-            )
-        };
-        self.journal.read(|c| {
-            let mut query = c.prepare_cached(&of("seq", "deal", "body", "deal"))?;
-            let deals = query.query_map(arguments, |row| Ok((row.get::<_, i64>(0)?, read::<Deal>(row.get(1)?)?)))?;
-            let deals = deals.collect::<rusqlite::Result<BTreeMap<_, _>>>()?;
-            let mut query = c.prepare_cached(&format!("SELECT seq, task, deal, idx, result FROM task {which}"))?;
-            let (mut found, mut places) = (Vec::new(), BTreeMap::new());
-            let mut rows = query.query(arguments)?;
-            while let Some(row) = rows.next()? {
-                let (index, result): (String, Option<String>) = (row.get(3)?, row.get(4)?);
-                places.insert(row.get::<_, i64>(0)?, found.len());
-                found.push(Remembered {
-                    task: TaskId(B256::from(row.get::<_, [u8; 32]>(1)?)),
-                    deal: deals.get(&row.get(2)?).ok_or(FromSqlError::InvalidType)?.clone(),
-                    index: U256::from_str_radix(&index, 10).map_err(|_| FromSqlError::InvalidType)?,
-                    result: result.map(read).transpose()?,
-                    stages: vec![],
-                    replicates: vec![],
-                });
+/// The tasks that a clause chooses. Few statements for many tasks: each costs SQLite more than a row.
+fn load(journal: &Journal, which: &str, arguments: &[&dyn rusqlite::ToSql]) -> Result<Vec<Remembered>, Error> {
+    let of = |key: &str, table: &str, columns: &str, chosen: &str| {
+        format!("SELECT {key}, {columns} FROM {table} WHERE {key} IN (SELECT {chosen} FROM task {which}) ORDER BY seq")
+    };
+    journal.read(|c| {
+        let mut query = c.prepare_cached(&of("seq", "deal", "body", "deal"))?;
+        let deals = query.query_map(arguments, |row| Ok((row.get::<_, i64>(0)?, read::<Deal>(row.get(1)?)?)))?;
+        let deals = deals.collect::<rusqlite::Result<BTreeMap<_, _>>>()?;
+        let mut query = c.prepare_cached(&format!("SELECT seq, task, deal, idx, result FROM task {which}"))?;
+        let (mut found, mut places) = (Vec::new(), BTreeMap::new());
+        let mut rows = query.query(arguments)?;
+        while let Some(row) = rows.next()? {
+            let (index, result): (String, Option<String>) = (row.get(3)?, row.get(4)?);
+            places.insert(row.get::<_, i64>(0)?, found.len());
+            found.push(Remembered {
+                task: TaskId(B256::from(row.get::<_, [u8; 32]>(1)?)),
+                deal: deals.get(&row.get(2)?).ok_or(FromSqlError::InvalidType)?.clone(),
+                index: U256::from_str_radix(&index, 10).map_err(|_| FromSqlError::InvalidType)?,
+                result: result.map(read).transpose()?,
+                stages: vec![],
+                replicates: vec![],
+            });
+        }
+        if found.is_empty() {
+            return Ok(found);
+        }
+        let mut query = c.prepare_cached(&of("task", "stage", "change", "seq"))?;
+        let mut rows = query.query(arguments)?;
+        while let Some(row) = rows.next()? {
+            if let Some(place) = places.get(&row.get(0)?) {
+                found[*place].stages.push(read(row.get(1)?)?);
             }
-            if found.is_empty() {
-                return Ok(found);
+        }
+        let mut query = c.prepare_cached(&of("task", "replicate", "worker, change", "seq"))?;
+        let mut rows = query.query(arguments)?;
+        while let Some(row) = rows.next()? {
+            let worker = Address::from(row.get::<_, [u8; 20]>(1)?);
+            let Some(place) = places.get(&row.get(0)?) else { continue };
+            let (replicates, change) = (&mut found[*place].replicates, read(row.get(2)?)?);
+            match replicates.iter_mut().find(|(w, _)| *w == worker) {
+                Some((_, history)) => history.push(change),
+                None => replicates.push((worker, vec![change])),
             }
-            let mut query = c.prepare_cached(&of("task", "stage", "change", "seq"))?;
-            let mut rows = query.query(arguments)?;
-            while let Some(row) = rows.next()? {
-                if let Some(place) = places.get(&row.get(0)?) {
-                    found[*place].stages.push(read(row.get(1)?)?);
-                }
-            }
-            let mut query = c.prepare_cached(&of("task", "replicate", "worker, change", "seq"))?;
-            let mut rows = query.query(arguments)?;
-            while let Some(row) = rows.next()? {
-                let worker = Address::from(row.get::<_, [u8; 20]>(1)?);
-                let Some(place) = places.get(&row.get(0)?) else { continue };
-                let (replicates, change) = (&mut found[*place].replicates, read(row.get(2)?)?);
-                match replicates.iter_mut().find(|(w, _)| *w == worker) {
-                    Some((_, history)) => history.push(change),
-                    None => replicates.push((worker, vec![change])),
-                }
-            }
-            Ok(found)
-        })
-    }
+        }
+        Ok(found)
+    })
 }
 
 impl Note {
@@ -416,7 +415,7 @@ pub(crate) mod tests {
         store.status(task, worker, change(Status::Created));
         let link = ResultLink::ipfs("/ipfs/x".into());
         store.result(task, worker, &link, change(Status::ResultUploaded));
-        let stage = StageChange { date: 2, status: Stage::Running };
+        let stage = StageChange { date: 2, status: Stage::Running, cause: None };
         store.stage(task, stage.clone());
         assert!(store.open_tasks().unwrap()[0].replicates.is_empty(), "nothing is written before the flush");
         store.flush().unwrap();
@@ -424,7 +423,7 @@ pub(crate) mod tests {
         assert_eq!(open.len(), 1);
         assert_eq!(open[0].replicates, [(worker, vec![change(Status::Created), change(Status::ResultUploaded)])]);
         assert_eq!((open[0].result.as_ref(), &open[0].stages[..]), (Some(&link), &[stage][..]));
-        store.stage(task, StageChange { date: 3, status: Stage::Completed });
+        store.stage(task, StageChange { date: 3, status: Stage::Completed, cause: None });
         store.flush().unwrap();
         assert_eq!(store.open_tasks().unwrap().len(), 1, "its end may go away with a block");
         store.ended(task);
@@ -438,7 +437,7 @@ pub(crate) mod tests {
         let mut store = Store::in_memory();
         let task = TaskId(B256::with_last_byte(7));
         // There is no such task.
-        store.stage(task, StageChange { date: 2, status: Stage::Running });
+        store.stage(task, StageChange { date: 2, status: Stage::Running, cause: None });
         assert!(store.flush().is_err() && store.has_notes());
         let insert = "INSERT INTO deal (seq, deal, body) VALUES (1, x'01', '{}');
             INSERT INTO task (task, deal, idx)
@@ -471,7 +470,7 @@ pub(crate) mod tests {
         let path = folder.path().join("scheduler.db");
         let (hash, worker) = (|n: u8| B256::with_last_byte(n), Address::with_last_byte(8));
         let of = |n: u8| Deal { id: DealId(hash(n)), ..deal() };
-        let stage = StageChange { date: 5, status: Stage::Completed };
+        let stage = StageChange { date: 5, status: Stage::Completed, cause: None };
         let change = |status| StatusChange { date: 1, status, cause: None };
         let link = ResultLink::ipfs("/ipfs/x".into());
         let earlier = Journal::open(&path, &SCHEMA[..3]).unwrap();

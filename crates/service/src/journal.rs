@@ -161,6 +161,19 @@ impl Journal {
         query(&self.connection()).map_err(|e| translate(&self.inner.path, e))
     }
 
+    /// The same store, to be read over a connection of its own: it keeps no write waiting, and waits for none. What lives in
+    /// memory has one connection only, which is shared.
+    pub fn reader(&self) -> Result<Self, Error> {
+        let path = &self.inner.path;
+        let failed = |e| translate(path, e);
+        if self.connection().path().is_none_or(str::is_empty) {
+            return Ok(self.clone());
+        }
+        let connection = Connection::open(path).map_err(failed)?;
+        connection.pragma_update(None, "query_only", true).map_err(failed)?;
+        Ok(Self::assemble(path.clone(), connection, None))
+    }
+
     /// Claims the store for `owner` (such as a chain and hub), for ever: refused if it is someone else's.
     pub fn belongs_to(&self, owner: &str) -> Result<(), Error> {
         let found: String = self.write(|t| {
@@ -310,6 +323,22 @@ mod tests {
         let refused = full.write(|t| t.execute("INSERT INTO t VALUES (1)", []));
         assert!(matches!(refused, Err(Error::DiskFull { .. })));
         assert_eq!(count(&journal), 0);
+    }
+
+    #[test]
+    fn a_reader_reads_during_a_write_and_writes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("journal.db"), SCHEMA).unwrap();
+        let reader = journal.reader().unwrap();
+        let seen = journal.write(|t| {
+            t.execute("INSERT INTO t VALUES (1)", [])?;
+            Ok(count(&reader))
+        });
+        assert_eq!((seen.unwrap(), count(&reader)), (0, 1));
+        assert!(matches!(reader.write(|t| t.execute("INSERT INTO t VALUES (2)", [])), Err(Error::Store { .. })));
+        let memory = Journal::in_memory(SCHEMA).unwrap();
+        memory.write(|t| t.execute("INSERT INTO t VALUES (1)", [])).unwrap();
+        assert_eq!(count(&memory.reader().unwrap()), 1);
     }
 
     #[test]

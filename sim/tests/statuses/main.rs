@@ -1,5 +1,5 @@
-//! Every status that users know is reached, each by its cause: injected from outside into the running scheduler and
-//! workers over the real link, and read from the scheduler's own HTTP.
+//! Every status that users know, of replicates and (in [`stages`]) of tasks, is reached, each by its cause: injected from
+//! outside into the running scheduler and workers over the real link, and read from the scheduler's own HTTP.
 //!
 //! One line per cause: what happens in [`causes`], and what people see of it, in this order, with the typed cause.
 
@@ -13,18 +13,23 @@ mod node;
 mod reorgs;
 mod restarts;
 mod shelf;
+mod stages;
 mod world;
 
-use bourse_protocol::replicate::{CauseCode, Status};
-use std::collections::BTreeSet;
-use world::Life;
+use bourse_protocol::{
+    deal::TaskStatus,
+    replicate::{CauseCode, Status},
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use std::{collections::BTreeSet, fmt::Debug};
+use world::World;
 
 /// What people see: the statuses in this order, perhaps with others between them; where a cause is named, it is that.
-fn shows(life: &Life, row: &[(Status, Option<CauseCode>)]) {
+fn shows<S: PartialEq + Debug>(life: &[(S, Option<CauseCode>)], row: &[(S, Option<CauseCode>)]) {
     let mut rest = life.iter();
     for (status, code) in row {
         let found = rest.find(|(seen, cause)| seen == status && (code.is_none() || cause == code));
-        assert!(found.is_some(), "{status} because of {code:?} is missing, or not in its place, in {life:#?}");
+        assert!(found.is_some(), "{status:?} because of {code:?} is missing, or not in its place, in {life:#?}");
     }
 }
 
@@ -36,6 +41,8 @@ macro_rules! code {
         Some(CauseCode::$code)
     };
 }
+
+pub(crate) use code;
 
 macro_rules! causes {
     ($($cause:ident => $($status:ident $(($code:ident))?),+;)+) => {
@@ -69,6 +76,21 @@ async fn a_second_worker_of_one_wallet_is_refused() {
 async fn a_result_that_a_contract_waits_for_is_pushed_to_it() {
     let life = causes::a_result_that_a_contract_waits_for().await;
     assert!(life.iter().any(|known| known.0 == Status::Completed), "{life:#?}");
+}
+
+/// The list is read once for all of them, and shows what is open as it is now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_who_ask_for_the_tasks_at_once_hear_the_same() {
+    let world = World::open().await;
+    let (first, second) = (world.buy(1).await, world.buy(1).await);
+    world.opened(first).await;
+    world.opened(second).await;
+    let listed = async || (0..10).map(|_| world.list()).collect::<FuturesUnordered<_>>().collect::<Vec<_>>().await;
+    let both = async || listed().await.iter().all(|tasks| tasks.iter().map(|t| t.chain_task_id).eq([second, first]));
+    world::eventually("both are listed, the newest first", both).await;
+    for tasks in listed().await {
+        assert!(tasks.iter().all(|task| task.chain_status == TaskStatus::Active), "{tasks:#?}");
+    }
 }
 
 /// Development chains may be moved in time; nobody falls silent by that.

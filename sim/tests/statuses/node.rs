@@ -52,15 +52,25 @@ pub(crate) struct Manners {
     pub(crate) silent: bool,
     /// Asked for a category, it says that it has lost that part of its state.
     pub(crate) forgetful: bool,
+    /// Asked for a task, it does not answer until this changes.
+    pub(crate) slow: bool,
+    pub(crate) initialize: Treat,
     pub(crate) contribute: Treat,
     pub(crate) reveal: Treat,
+    pub(crate) reopen: Treat,
+    pub(crate) finalize: Treat,
+    pub(crate) claim: Treat,
 }
 
 impl Manners {
     fn towards(&self, selector: [u8; 4]) -> Treat {
         match selector {
+            IHub::initializeCall::SELECTOR => self.initialize,
             IHub::contributeCall::SELECTOR => self.contribute,
             IHub::revealCall::SELECTOR => self.reveal,
+            IHub::reopenCall::SELECTOR => self.reopen,
+            IHub::finalizeCall::SELECTOR => self.finalize,
+            IHub::claimCall::SELECTOR | IHub::initializeAndClaimArrayCall::SELECTOR => self.claim,
             _ => Treat::Passes,
         }
     }
@@ -117,6 +127,10 @@ impl Node {
                 self.forgot.fetch_add(1, Ordering::SeqCst);
                 let error = json!({ "code": -32000, "message": "missing trie node" });
                 json!({ "jsonrpc": "2.0", "id": request["id"], "error": error })
+            }
+            ("eth_call", _) if called == Some(IHub::viewTaskCall::SELECTOR) => {
+                self.until(|manners| !manners.slow).await;
+                self.chain.handle(request).await
             }
             ("eth_sendRawTransaction", Treat::Held) => {
                 self.until(|manners| called.is_none_or(|selector| manners.towards(selector) != Treat::Held)).await;

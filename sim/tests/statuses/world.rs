@@ -15,6 +15,7 @@ use bourse_protocol::{
     ipfs::Multiaddr,
     link::{Capabilities, Frame, ToWorker},
     replicate::{CauseCode, Status},
+    task::Stage,
 };
 use bourse_service::{CancellationToken, clock::Clock, journal::Journal, wire::Wire};
 use bourse_worker::{Config, Error, Identity, NotLoggedIn, Service, Socket, WebSocket, wasm};
@@ -166,6 +167,27 @@ impl World {
             404 => None,
             200 => Some(answer.json().await.unwrap()),
             other => panic!("GET /tasks/{task}: {other}"),
+        }
+    }
+
+    /// The tasks as `GET /tasks` lists them.
+    pub(crate) async fn list(&self) -> Vec<TaskView> {
+        let answer = self.http.get(format!("http://{}/tasks", self.place)).send().await.unwrap();
+        let mut body: serde_json::Value = answer.error_for_status().unwrap().json().await.unwrap();
+        serde_json::from_value(body["tasks"].take()).unwrap()
+    }
+
+    /// Waits until the task stands there, with or without a cause; returns it as people see it.
+    pub(crate) async fn stands(&self, task: TaskId, stage: Stage, cause: Option<CauseCode>) -> TaskView {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let view = self.view(task).await;
+            let code = |view: &TaskView| view.cause.as_ref().map(|cause| cause.code);
+            if let Some(view) = view.clone().filter(|view| view.current_status == stage && code(view) == cause) {
+                return view;
+            }
+            assert!(Instant::now() < deadline, "waited for {stage} because of {cause:?}, and the task is {view:#?}");
+            tokio::time::sleep(LOOK).await;
         }
     }
 

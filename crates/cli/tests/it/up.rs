@@ -235,4 +235,22 @@ fn a_start_after_the_deadlines_claims_the_refunds_and_says_so() {
         (list[0]["currentStatus"] == "FAILED").then_some(list)
     });
     assert_eq!(list[0]["chainTaskId"], task.to_string());
+
+    let explain = |more: &[&str]| {
+        let command = ["task", "explain", &task.to_string()];
+        home.run(second.command(&[&command[..], more].concat())).succeeded()
+    };
+    let (view, told) = (explain(&["--json"]).json(), explain(&[]).stdout);
+    assert_eq!(view["cause"]["code"], "CONTRIBUTION_TIMEOUT", "{view:#}");
+    let said = |value: &Value| value.as_str().unwrap().to_owned();
+    let status = format!("status  FAILED: {}", said(&view["meaning"]));
+    let (why, next) = (said(&view["cause"]["evidence"]), said(&view["outlook"]["next"]));
+    for line in [status, format!("why     {why}"), format!("next    {next}")] {
+        assert!(told.contains(&line), "{line} is missing in {told}");
+    }
+    let history = view["dateStatusList"].as_array().unwrap().iter().map(|change| said(&change["status"]));
+    let mut rest = told.split("  history").nth(1).unwrap().lines();
+    for status in history {
+        assert!(rest.any(|line| line.contains(&status)), "{status} is missing in the history of {told}");
+    }
 }

@@ -1,13 +1,14 @@
-//! How fast a worker may talk: a bucket of tokens that refills with time.
+//! How fast a worker may talk, and how fast people may ask: a bucket of tokens that refills with time.
 
 use std::time::Duration;
 
 /// Messages at once.
 const BURST: u64 = 512;
 /// Messages per second, for ever. An honest worker sends about a dozen for each task, of which there may be some each second.
+/// Of all who ask over HTTP together, as many cost the loop some hundredths of its time.
 const RATE: u64 = 200;
 
-/// Tokens of one connection, in thousandths.
+/// Tokens of one connection, or of all who ask, in thousandths.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     tokens: u64,

@@ -66,7 +66,7 @@ impl Pool {
             meaning: stage.meaning().into(),
             chain_status: entry.chain.status,
             date_status_list: entry.stages.clone(),
-            outlook: outlook::of_task(&look(entry, now, &parts)),
+            outlook: outlook::of_task(stage, &look(entry, now, &parts)),
             cause: obstacle(entry),
             contribution_deadline: entry.chain.contribution_deadline,
             final_deadline: entry.chain.final_deadline,
@@ -91,7 +91,7 @@ impl Pool {
             meaning: stage.meaning().into(),
             chain_status: if paid { TaskStatus::Completed } else { TaskStatus::Failed },
             outlook: outlook::of_ended(paid),
-            cause: None,
+            cause: task.stages.last().and_then(|s| s.cause.clone()),
             contribution_deadline: 0,
             final_deadline: 0,
             result: task.result,
@@ -135,8 +135,12 @@ fn expected(status: Status, contribution: ContributionStatus) -> Status {
     }
 }
 
-/// Why the task does not go on just now, if it lacks workers.
+/// Why the task does not go on just now: its transaction does not get through, it has run out of time, or it lacks workers.
 fn obstacle(entry: &Entry) -> Option<Cause> {
+    let known = entry.trouble.as_ref().or(entry.stages.last().and_then(|s| s.cause.as_ref()));
+    if known.is_some() {
+        return known.cloned();
+    }
     let waiting = entry.chain.status == TaskStatus::Active && !entry.replicates.iter().any(Replicate::is_pending);
     let failed = entry.replicates.iter().rev().find_map(|r| r.history.last()?.cause.clone());
     waiting.then_some(failed).flatten()

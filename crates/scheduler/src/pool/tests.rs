@@ -94,6 +94,21 @@ fn what_was_learned_outlives_a_restart() {
 }
 
 #[test]
+fn what_goes_wrong_with_a_transaction_is_said_while_the_task_waits_for_it() {
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    let _connection = at_work(&mut pool, 1_000);
+    pool.sends(TASK, Some(Sending::Initialize));
+    let broke = Cause::new(CauseCode::OutOfGas, "no ether");
+    pool.troubled(TASK, Stage::Initializing, broke.clone());
+    assert_eq!(pool.show(TASK).unwrap().cause, Some(broke.clone()));
+    let opened = contributed(&pool, ContributionStatus::Contributed);
+    pool.absorb(TASK, opened);
+    assert_eq!(pool.show(TASK).unwrap().cause, None);
+    pool.troubled(TASK, Stage::Initializing, broke);
+    assert_eq!(pool.show(TASK).unwrap().cause, None, "it is late news");
+}
+
+#[test]
 fn the_tasks_of_a_deal_that_is_gone_leave_the_table_and_the_store() {
     let clock = Clock::virtual_at(1_000);
     let mut pool = pool(&clock);

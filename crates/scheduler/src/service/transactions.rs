@@ -8,9 +8,11 @@ use bourse_protocol::{
     abi::IHub,
     deal::{ResultLink, TaskStatus},
     ids::{DealId, TaskId},
-    task::Sending,
+    replicate::{Cause, CauseCode},
+    task::{Sending, Stage},
 };
 use std::collections::BTreeMap;
+use tracing::warn;
 
 impl Service {
     /// Sends a transaction beside the loop, once at a time and not too often.
@@ -30,24 +32,59 @@ impl Service {
         let pushed =
             entry.deal.has_callback().then(|| (self.results.clone(), self.pool.digest(id).unwrap_or_default()));
         self.pool.sends(id, tx.sending());
+        let attempt = Attempt { name, at: self.pool.stage(id), mined: tx.mined() };
         self.jobs.spawn(async move {
             let data = match (&tx, pushed) {
                 (Tx::Finalize(link), Some((results, agreed))) => check::callback(&*results, link, agreed).await,
                 _ => Ok(Bytes::new()),
             };
             match data {
-                Ok(data) => Done::Sent(id, name, send(&sender, &hub, &transaction, (deal, index, id), tx, data).await),
-                Err(error) => Done::Unread(id, name, error),
+                Ok(data) => {
+                    let sent = send(&sender, &hub, &transaction, (deal, index, id), tx, data).await;
+                    Done::Sent(id, attempt, sent)
+                }
+                Err(error) => Done::Unread(id, attempt, error),
             }
         });
     }
 
-    /// A transaction is not on its way any more, however it ended: it is tried again only after a while.
-    pub(super) fn transacted(&mut self, id: TaskId, name: String) {
+    /// A transaction is not on its way any more, however it ended: it is tried again only after a while. `mined`: what holds
+    /// until the task is read, where it is in a block.
+    pub(super) fn transacted(&mut self, id: TaskId, name: String, mined: Option<Sending>) {
         self.waiting.insert(name, self.pool.now() + RETRY);
-        self.pool.sends(id, None);
+        self.pool.sends(id, mined);
         self.agenda.add(id);
     }
+
+    /// A transaction did not get through.
+    pub(super) fn not_sent(&mut self, id: TaskId, attempt: Attempt, error: &SendError) {
+        warn!(task = %id, %error, "transaction");
+        let code = match error {
+            SendError::Failed { .. } => {
+                *self.failed.entry(id).or_default().entry(attempt.name.clone()).or_default() += 1;
+                CauseCode::TransactionRefused
+            }
+            SendError::Refused { .. } => {
+                self.suspects.extend(self.pool.unopened_deal(id));
+                CauseCode::TransactionRefused
+            }
+            SendError::OutOfGas(_) => CauseCode::OutOfGas,
+            SendError::Chain { .. } => CauseCode::ChainUnreachable,
+            SendError::KeyInUse(_) | SendError::Store(_) | SendError::Stopped { .. } => CauseCode::Unknown,
+        };
+        self.pool.troubled(id, attempt.at, Cause::new(code, error.to_string()));
+        self.transacted(id, attempt.name, None);
+    }
+}
+
+/// A try to send a transaction.
+pub(super) struct Attempt {
+    /// Its name.
+    pub(super) name: String,
+    /// The stage of its task then.
+    pub(super) at: Stage,
+    /// What holds once it is in a block, until the task is read.
+    pub(super) mined: Option<Sending>,
 }
 
 /// The tasks whose opening is on its way, of everything that is waited for.
@@ -72,6 +109,15 @@ impl Tx {
             Self::Initialize => Some(Sending::Initialize),
             Self::Finalize(_) => Some(Sending::Finalize),
             Self::Reopen | Self::Claim => None,
+        }
+    }
+
+    /// The same, once it is in a block.
+    fn mined(&self) -> Option<Sending> {
+        match self {
+            Self::Finalize(_) => Some(Sending::Finalized),
+            Self::Reopen => Some(Sending::Reopened),
+            Self::Initialize | Self::Claim => None,
         }
     }
 }
