@@ -141,21 +141,8 @@ pub enum Error {
         needed: u32,
     },
     /// The clock is wrong.
-    #[error(
-        "the clock of this machine is {behind} s behind the newest block: set it, as with NTP; deadlines are the chain's"
-    )]
-    Clock {
-        /// Seconds.
-        behind: u64,
-    },
-    /// The clock is wrong the other way.
-    #[error(
-        "the clock of this machine is {ahead} s ahead of blocks that are being made now: set it, as with NTP, or use a node that does not lag; deadlines are the chain's"
-    )]
-    ClockAhead {
-        /// Seconds.
-        ahead: u64,
-    },
+    #[error(transparent)]
+    Clock(#[from] bourse_chain::clock::Wrong),
     /// The worker's folder cannot be used.
     #[error("cannot use the worker's folder {path}")]
     Folder {

@@ -231,8 +231,7 @@ impl Replicate {
     async fn look(&mut self, terms: &Terms) -> Result<Sight, Trouble> {
         let header = self.context.hub.client.recent_header().await?;
         let head = header.head;
-        // The next block is not older than the last one, whatever this machine's clock says.
-        let (now, block_time) = (self.context.now().max(head.timestamp), head.timestamp);
+        let (now, block_time) = (self.context.now(), head.timestamp);
         if let Some((block, sight)) = &self.seen {
             let nothing_new = |of: B256| self.context.hub.client.shows_nothing_new(&header, *block, of);
             // Until it has contributed, its deposit matters too, and every change of that names the wallet.

@@ -359,7 +359,9 @@ fn may_start_again(record: &Record) -> bool {
             matches!(
                 cause.code,
                 AbortedByWorker | AppDownloadFailed | DatasetDownloadFailed | OutOfGas | StakeTooLow | TaskNotActive
+        | AbortedOnContributionTimeout
             )
+        | CantContributeSinceAfterDeadline
         }),
         _ => false,
     };
