@@ -60,7 +60,7 @@ impl Stage {
             let (earth, life) = (self.earth.clone(), life.clone());
             (format!("node-{index}"), Node { earth, index, life, honest: false }.client())
         };
-        Hub::new(Client::new(vec![node(index), node((index + 1) % 3)], self.settings), self.hub)
+        Hub::new(Client::new(vec![node(index), node((index + 1) % 3)], self.settings.clone()), self.hub)
     }
 
     fn life(&self, fate: Fate) -> Life {

@@ -172,10 +172,12 @@ impl World {
         let weather = Arc::new(Mutex::new(Weather::default()));
         let sky = Sky { weather: weather.clone(), chance: chance.clone(), tally: tally.clone() };
         let poll = Duration::from_millis(plan.poll);
+        let clock = Clock::Runtime(Instant::now(), BEGINNING * 1000 + earth.ground.now());
         let settings = Settings {
             poll,
             probe: Duration::from_secs(plan.block) * 2,
             depth: Some(plan.depth),
+            clock: clock.clone(),
             tag: Some(7),
             ..Settings::embedded()
         };
@@ -186,7 +188,7 @@ impl World {
             store: Store::default(),
             place: Place::default(),
             sky,
-            clock: Clock::Runtime(Instant::now(), BEGINNING * 1000 + earth.ground.now()),
+            clock,
             chance: chance.clone(),
             losses: Chance::beside(plan.seed, "losses"),
             tally: tally.clone(),

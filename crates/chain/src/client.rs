@@ -299,7 +299,7 @@ impl Client {
     pub async fn header(&self) -> Result<Header, Error> {
         let latest = BlockNumberOrTag::Latest;
         let newest =
-            self.nodes.ask(|node| async move { answers::block(&node, latest).await?.ok_or(RpcError::NullResp) });
+            self.nodes.ask_block(|node| async move { answers::block(&node, latest).await?.ok_or(RpcError::NullResp) });
         let header = newest.await?;
         self.nodes.note(header);
         Ok(header)
@@ -321,7 +321,7 @@ impl Client {
 
     /// A block with its header by number or tag; `None` if the node has none.
     pub async fn header_at(&self, at: BlockNumberOrTag) -> Result<Option<Header>, Error> {
-        let header = self.nodes.ask(|node| async move { answers::block(&node, at).await }).await?;
+        let header = self.nodes.ask_block(|node| async move { answers::block(&node, at).await }).await?;
         header.into_iter().for_each(|header| self.nodes.remember(header));
         Ok(header)
     }

@@ -1,9 +1,11 @@
 //! Which nodes can be trusted now: observations in, an order of preference out. Pure: no I/O, and time is given.
 //!
 //! A node is left aside when it is silent or errs, is on another chain, announces blocks that it does not have or that
-//! nobody else can confirm, lags, or disagrees with most others about a block. It is asked again after a back-off and
-//! taken back when it does well. Nodes that do well are used in the order in which they were given: first the nearest.
+//! nobody else can confirm, shows a time to come, lags, or disagrees with most others about a block. It is asked again after
+//! a back-off and taken back when it does well. Nodes that do well are used in the order in which they were given: first the
+//! nearest.
 
+use crate::clock::{DEVELOPMENT, TOLERANCE};
 use alloy::primitives::B256;
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -19,6 +21,8 @@ pub struct Limits {
     pub far: u64,
     /// Unless those two have not moved for this long: then it is they who lag.
     pub stall: Duration,
+    /// A newest block that is more seconds ahead of this machine's clock than this is none, unless all nodes show such.
+    pub ahead: u64,
     /// A node that was left aside is asked again after this time, then after twice as long, and so on,
     pub retry_first: Duration,
     /// up to this.
@@ -32,6 +36,7 @@ impl Default for Limits {
             lag_for: Duration::from_secs(30),
             far: 64,
             stall: Duration::from_secs(60),
+            ahead: TOLERANCE,
             retry_first: Duration::from_secs(1),
             retry_most: Duration::from_secs(60),
         }
@@ -69,6 +74,11 @@ pub enum Why {
         /// What there is.
         known: u64,
     },
+    /// Its newest block is of a time that is to come, and those of others are not.
+    AheadOfClock {
+        /// Seconds ahead of this machine's clock.
+        seconds: u64,
+    },
 }
 
 impl fmt::Display for Why {
@@ -79,6 +89,7 @@ impl fmt::Display for Why {
             Self::Lags { by } => write!(f, "lags by {by} blocks"),
             Self::Disagrees { at } => write!(f, "has another block {at} than the others"),
             Self::LiesAboutHeight { claims, known } => write!(f, "announces block {claims} where {known} is known"),
+            Self::AheadOfClock { seconds } => write!(f, "shows a block {seconds} s ahead of this machine's clock"),
         }
     }
 }
@@ -120,6 +131,8 @@ pub enum Observation {
         number: u64,
         /// Hash.
         hash: B256,
+        /// Seconds by which its time is ahead of this machine's clock.
+        ahead: u64,
     },
     /// It announces a block that it cannot serve.
     Hollow {
@@ -168,6 +181,8 @@ struct Node {
     times_aside: u64,
     chain: Option<u64>,
     head: Option<(u64, B256)>,
+    /// Seconds by which that was ahead of the clock.
+    ahead: u64,
     /// When its head last changed.
     moved: Duration,
     hollow: Option<(u64, u64)>,
@@ -197,6 +212,7 @@ impl Health {
             times_aside: 0,
             chain: None,
             head: None,
+            ahead: 0,
             moved: Duration::ZERO,
             hollow: None,
             compared: None,
@@ -221,12 +237,12 @@ impl Health {
             }
             Observation::Answered { latency } => self.nodes[node].latency = Some(latency),
             Observation::Chain(id) => self.nodes[node].chain = Some(id),
-            Observation::Head { number, hash } => {
+            Observation::Head { number, hash, ahead } => {
                 let node = &mut self.nodes[node];
                 if node.head != Some((number, hash)) {
                     node.moved = now;
                 }
-                (node.head, node.hollow, node.failed) = (Some((number, hash)), None, false);
+                (node.head, node.ahead, node.hollow, node.failed) = (Some((number, hash)), ahead, None, false);
             }
             Observation::Hollow { claims, known } => {
                 let node = &mut self.nodes[node];
@@ -282,6 +298,7 @@ impl Health {
                 None => sound.push(node),
             }
         }
+        self.judge_times(&mut sound, now);
         self.judge_claims(&mut sound, now);
         self.judge_hashes(&mut sound, now);
         self.judge_lag(&sound, now);
@@ -352,6 +369,21 @@ impl Health {
                 self.nodes[node].failed = true;
             }
         }
+    }
+
+    /// Those that show a time to come, unless all do: then it is this machine's clock that is wrong. On a development chain
+    /// time is moved by hand.
+    fn judge_times(&mut self, sound: &mut Vec<usize>, now: Duration) {
+        let is_right = |node: &&usize| self.nodes[**node].ahead <= self.limits.ahead;
+        let (right, early): (Vec<usize>, Vec<usize>) = sound.iter().partition(is_right);
+        if right.is_empty() || self.chain == Some(DEVELOPMENT) {
+            return;
+        }
+        for node in early {
+            let seconds = self.nodes[node].ahead;
+            self.set_aside(node, Why::AheadOfClock { seconds }, now);
+        }
+        *sound = right;
     }
 
     /// One that is far ahead of two others that are together, and that go on, cannot be confirmed.
@@ -455,7 +487,7 @@ mod tests {
         now: Duration,
     }
 
-    /// What a node answers: a height on a fork, nothing, or a height that it cannot serve.
+    /// What a node answers: a height on a fork, nothing, a height that it cannot serve, or one with a time to come.
     #[derive(Clone, Copy)]
     enum Says {
         At(u64),
@@ -463,6 +495,7 @@ mod tests {
         Nothing,
         Hollow(u64, u64),
         OtherChain(u64),
+        Ahead(u64, u64),
     }
     use Says::*;
 
@@ -480,9 +513,10 @@ mod tests {
                 let chain = if let OtherChain(id) = says[node] { id } else { 1 };
                 see(node, Observation::Chain(chain));
                 match says[node] {
-                    At(number) => see(node, Observation::Head { number, hash: hash(number, 0) }),
-                    Fork(number, fork) => see(node, Observation::Head { number, hash: hash(number, fork) }),
-                    OtherChain(_) => see(node, Observation::Head { number: 5, hash: hash(5, 9) }),
+                    At(number) => see(node, Observation::Head { number, hash: hash(number, 0), ahead: 0 }),
+                    Fork(number, fork) => see(node, Observation::Head { number, hash: hash(number, fork), ahead: 0 }),
+                    OtherChain(_) => see(node, Observation::Head { number: 5, hash: hash(5, 9), ahead: 0 }),
+                    Ahead(number, ahead) => see(node, Observation::Head { number, hash: hash(number, 0), ahead }),
                     Nothing => see(node, Observation::Failed { error: "time out".into() }),
                     Hollow(claims, known) => see(node, Observation::Hollow { claims, known }),
                 }
@@ -608,6 +642,18 @@ mod tests {
         let mut world = World::new(2);
         world.look(&[At(1000), At(10)]);
         assert_eq!(world.why(1), Some(Why::Lags { by: 990 }));
+    }
+
+    #[test]
+    fn a_time_to_come_is_a_lie_unless_all_show_it() {
+        let mut world = World::new(2);
+        world.look(&[Ahead(10, 86_400), At(10)]);
+        assert_eq!((world.why(0), world.health.order()), (Some(Why::AheadOfClock { seconds: 86_400 }), vec![1]));
+        let mut world = World::new(2);
+        world.look(&[Ahead(10, 60), At(10)]);
+        assert_eq!(world.why(0), None, "clocks differ a little");
+        world.look(&[Ahead(11, 90), Ahead(11, 90)]);
+        assert_eq!(world.health.order(), [0, 1], "this machine's clock is wrong");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod answers;
 pub mod artifacts;
 pub mod client;
+pub mod clock;
 pub mod deploy;
 pub mod follower;
 pub mod gas;

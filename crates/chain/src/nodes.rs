@@ -18,6 +18,7 @@ use alloy::{
     rpc::client::RpcClient,
     transports::{RpcError, TransportError, TransportErrorKind, TransportResult},
 };
+use bourse_service::clock::Clock;
 use futures_util::future::join_all;
 use std::{
     collections::VecDeque,
@@ -40,7 +41,7 @@ const TELLING: usize = 1_024;
 const RECENT: usize = 8;
 
 /// How a client uses its nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How often it makes sense to ask for news.
     pub poll: Duration,
@@ -52,6 +53,8 @@ pub struct Settings {
     pub depth: Option<u64>,
     /// From when on a node does badly.
     pub limits: Limits,
+    /// What blocks' times are held against, where there are several nodes.
+    pub clock: Clock,
     /// What senders write into their gas limits to be recognised; unknown: a random one, kept in their store.
     pub tag: Option<u8>,
 }
@@ -66,6 +69,7 @@ impl Settings {
             probe: Duration::from_secs(2),
             depth: Some(0),
             limits,
+            clock: Clock::Wall,
             tag: Some(0),
         }
     }
@@ -187,6 +191,28 @@ impl Nodes {
             self.watch().next_probe = Duration::ZERO;
         }
         Err(failure.unwrap_or_else(|| self.no_good_node()))
+    }
+
+    /// Asks for a block. Of several nodes one that shows a time to come is believed only if none shows another: it would end
+    /// what has time left, and what it says cannot be held against its block's hash on every chain.
+    pub(crate) async fn ask_block<T, F>(&self, question: impl Fn(RootProvider<Ethereum>) -> F) -> Result<T, Error>
+    where
+        T: Copy + Into<Option<Header>>,
+        F: Future<Output = TransportResult<T>>,
+    {
+        let first = self.ask(&question).await?;
+        let early = |header: Header| self.ahead(header.head) > self.settings.limits.ahead;
+        if self.nodes.len() == 1 || !first.into().is_some_and(early) {
+            return Ok(first);
+        }
+        let all = self.ask_several(self.nodes.len(), question).await?;
+        let in_time = all.into_iter().find(|block| (*block).into().is_some_and(|header| !early(header)));
+        Ok(in_time.unwrap_or(first))
+    }
+
+    /// Seconds by which a block's time is ahead of this machine's clock.
+    fn ahead(&self, block: Head) -> u64 {
+        block.timestamp.saturating_sub(self.settings.clock.seconds())
     }
 
     /// Remembers the newest block.
@@ -380,12 +406,12 @@ impl Nodes {
         let Ok(claims) = announced else { return };
         let Ok(block) = self.header_at(node, claims.into()).await else { return };
         if let Some(Header { head, .. }) = block {
-            return self.see(node, Observation::Head { number: head.number, hash: head.hash });
+            return self.see_head(node, head);
         }
         // The chain may have become shorter meanwhile; more than a few blocks it does not.
         match self.header_at(node, BlockNumberOrTag::Latest).await {
             Ok(Some(Header { head, .. })) if head.number + self.settings.limits.few_blocks >= claims => {
-                self.see(node, Observation::Head { number: head.number, hash: head.hash });
+                self.see_head(node, head);
             }
             Ok(known) => {
                 let known = known.map_or(0, |block| block.head.number);
@@ -409,6 +435,11 @@ impl Nodes {
     async fn header_at(&self, node: usize, at: BlockNumberOrTag) -> Result<Option<Header>, Error> {
         let timeout = PROBE_TIMEOUT.min(self.settings.timeout);
         self.ask_one(node, timeout, &|node| async move { answers::block(&node, at).await }).await
+    }
+
+    fn see_head(&self, node: usize, head: Head) {
+        let Head { number, hash, .. } = head;
+        self.see(node, Observation::Head { number, hash, ahead: self.ahead(head) });
     }
 
     fn see(&self, node: usize, seen: Observation) {

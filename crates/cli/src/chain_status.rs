@@ -59,7 +59,7 @@ mod tests {
         let mut health = Health::new(["a", "b"].map(String::from), Limits::default());
         let hash = Default::default();
         health.observe(0, Observation::Answered { latency: Duration::from_millis(7) }, Duration::ZERO);
-        health.observe(0, Observation::Head { number: 12, hash }, Duration::ZERO);
+        health.observe(0, Observation::Head { number: 12, hash, ahead: 0 }, Duration::ZERO);
         health.observe(1, Observation::Failed { error: "connection refused".into() }, Duration::ZERO);
         health.judge(&[0, 1], Duration::ZERO);
         let text = output::table(&rows(&health.status()));

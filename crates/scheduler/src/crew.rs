@@ -15,6 +15,7 @@ use deposit::Deposit;
 use idle::{Idle, Rank, Seat};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound::{Excluded, Unbounded},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -477,9 +478,13 @@ impl Crew {
         });
     }
 
-    /// Those whose rest is over take work again. Says whether there are any.
+    /// Those whose rest is over take work again, and those who would rest longer than anybody does: time was set back. Says
+    /// whether there are any.
     pub(crate) fn wake(&mut self, now: u64) -> bool {
-        let rested: Vec<_> = self.resting.range(..=(now, Address::repeat_byte(0xff))).map(|(_, w)| *w).collect();
+        let last = Address::repeat_byte(0xff);
+        let over = self.resting.range(..=(now, last));
+        let endless = self.resting.range((Excluded((now.saturating_add(LONGEST_REST), last)), Unbounded));
+        let rested: Vec<_> = over.chain(endless).map(|(_, w)| *w).collect();
         rested.iter().for_each(|worker| self.change(*worker, |w| w.rests_until = 0));
         !rested.is_empty()
     }

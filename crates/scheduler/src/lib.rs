@@ -93,6 +93,9 @@ pub enum Error {
     /// The chain cannot be read at the start.
     #[error("the scheduler cannot start")]
     Chain(#[from] bourse_chain::Error),
+    /// The clock is wrong.
+    #[error(transparent)]
+    Clock(#[from] bourse_chain::clock::Wrong),
     /// There is no such pool.
     #[error("no workerpool {0} is registered on this chain: check the address, or create the pool first")]
     UnknownPool(Address),

@@ -195,7 +195,8 @@ impl Pool {
 
     /// A block of this time was seen.
     pub(crate) fn saw_block(&mut self, timestamp: u64) {
-        self.chain_time = self.chain_time.max(timestamp);
+        // Not the latest of all: a node may say anything once, and the next block tells.
+        self.chain_time = timestamp;
         self.ahead = timestamp.saturating_sub(self.here());
     }
 
@@ -481,7 +482,9 @@ impl Pool {
     /// Who gets the task next: connected, with a free slot, able, not on it, and not after a failure a moment ago.
     pub(crate) fn candidate(&self, id: TaskId) -> Option<Address> {
         let (entry, now) = (self.tasks.get(&id)?, self.now());
-        let again = |r: &Replicate| may_try_again(r.status()) && now >= r.since().saturating_add(AGAIN);
+        // A date to come is that of a block that was none.
+        let a_moment_ago = |r: &Replicate| (r.since()..r.since().saturating_add(AGAIN)).contains(&now);
+        let again = |r: &Replicate| may_try_again(r.status()) && !a_moment_ago(r);
         let taken = |worker| {
             entry.replicates.iter().any(|r| r.worker == worker && !again(r))
                 || entry.votes.iter().any(|v| v.worker == worker)

@@ -164,6 +164,9 @@ impl Service {
             let (workerpool, owner) = (config.workerpool, pool.owner);
             return Err(Error::NotTheOwner { workerpool, owner, key: key.address() });
         }
+        if let Some(wrong) = bourse_chain::clock::wrong(&hub.client, &config.clock).await? {
+            return Err(wrong.into());
+        }
         let chain_id = hub.client.chain_id().await?;
         let owner = format!("{} hub {} pool {}", hub.client.identity().await?, hub.address, config.workerpool);
         let store = Store::new(journal, &owner)?;
@@ -359,7 +362,10 @@ impl Service {
             self.agenda.add_all(self.pool.give_up_lost());
             self.standings.try_again();
             self.pool.crew.wake(now);
-            let due: Vec<_> = self.waiting.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
+            // Where the chain's time fell, what waits was put off by a time that no block has.
+            let fell = now < self.looked_at;
+            let is_due = |at: u64| at <= now || (fell && at != u64::MAX);
+            let due: Vec<_> = self.waiting.iter().filter(|(_, at)| is_due(**at)).map(|(id, _)| id.clone()).collect();
             for id in due {
                 self.waiting.remove(&id);
                 self.agenda.add_all(id.split(':').nth(1).and_then(|task| task.parse::<TaskId>().ok()));

@@ -8,7 +8,7 @@ use crate::{
     store::Record,
 };
 use bourse_chain::{
-    GasPolicy, Head, Hub, Sender,
+    GasPolicy, Hub, Sender, clock,
     gas::{self, Fees, WorkGas},
 };
 use bourse_protocol::{
@@ -18,20 +18,7 @@ use bourse_protocol::{
     money::Nrlc,
     replicate::{Cause, CauseCode},
 };
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
-use tokio::time::{Instant, sleep, timeout};
-
-/// A clock may be so many seconds behind the newest block.
-const CLOCK_TOLERANCE: u64 = 60;
-/// Two blocks are waited for so long where the newest one is old.
-const NEXT_BLOCKS: Duration = Duration::from_secs(40);
-/// Blocks count in whole seconds, and are seen a little after they are made.
-const PACE_TOLERANCE: Duration = Duration::from_secs(3);
-/// The chain id of development nodes, whose time may be moved on purpose.
-const DEVELOPMENT: u64 = 31_337;
+use std::sync::{Mutex, PoisonError};
 
 /// Looks at the machine and reads the pool, and refuses to start where no work could come or none could be done.
 ///
@@ -42,7 +29,9 @@ pub(crate) async fn at_start(hub: &Hub, wallet: Address, config: &Config, busy: 
     if have < needed {
         return Err(Error::TooFewCpus { have, needed });
     }
-    clock(hub, config).await?;
+    if let Some(wrong) = clock::wrong(&hub.client, &config.clock).await? {
+        return Err(wrong.into());
+    }
     let (workerpool, gas) = (config.workerpool, &config.gas);
     let unknown = || Error::UnknownPool { workerpool, hub: hub.address };
     let pool = hub.workerpool(workerpool).await?.ok_or_else(unknown)?;
@@ -62,69 +51,6 @@ pub(crate) async fn at_start(hub: &Hub, wallet: Address, config: &Config, busy: 
     }
     tracing::info!(%workerpool, owner = %pool.owner, %wallet, deposit = %account.stake, "the pool is on chain");
     Ok(Owner::new(hub.clone(), workerpool, pool.owner))
-}
-
-async fn clock(hub: &Hub, config: &Config) -> Result<(), Error> {
-    let (head, now) = (hub.client.head().await?, config.clock.seconds());
-    if now.saturating_sub(head.timestamp) > CLOCK_TOLERANCE {
-        return old_block(hub, config, head).await;
-    }
-    let behind = head.timestamp.saturating_sub(now);
-    match behind <= CLOCK_TOLERANCE {
-        true => Ok(()),
-        false if hub.client.chain_id().await? == DEVELOPMENT => {
-            tracing::warn!(
-                seconds = behind,
-                "the chain's time is ahead of this machine's: a development node may do that"
-            );
-            Ok(())
-        }
-        false => Err(Error::Clock { behind }),
-    }
-}
-
-/// The newest block is old, or this machine's clock is ahead: blocks that are made while one looks tell which.
-async fn old_block(hub: &Hub, config: &Config, head: Head) -> Result<(), Error> {
-    // Where blocks are made when a transaction comes, an old one tells nothing, and the next may be long in coming.
-    if hub.client.chain_id().await? == DEVELOPMENT || hub.client.depth().await? == 0 {
-        return Ok(());
-    }
-    let seen = async {
-        let first = next_block(hub, head).await?;
-        Ok::<_, Error>((first, next_block(hub, first.0).await?))
-    };
-    let seconds = config.clock.seconds().saturating_sub(head.timestamp);
-    let Ok(seen) = timeout(NEXT_BLOCKS, seen).await else {
-        tracing::warn!(seconds, "the newest block is old and no others come: look after the node");
-        return Ok(());
-    };
-    let (first, second) = seen?;
-    let ahead = config.clock.seconds().saturating_sub(second.0.timestamp);
-    match is_live(first, second) {
-        false => {
-            tracing::warn!(seconds, "the node is behind and catches up: nothing can be done before it has");
-            Ok(())
-        }
-        true if ahead > CLOCK_TOLERANCE => Err(Error::ClockAhead { ahead }),
-        true => Ok(()),
-    }
-}
-
-/// Waits for a block that is not `known`. Says when it was seen, too.
-async fn next_block(hub: &Hub, known: Head) -> Result<(Head, Instant), Error> {
-    loop {
-        let head = hub.client.head().await?;
-        if head.number > known.number {
-            return Ok((head, Instant::now()));
-        }
-        sleep(hub.client.poll_interval()).await;
-    }
-}
-
-/// Whether blocks arrive at the pace at which they were made: a node that catches up shows them faster.
-fn is_live((first, then): (Head, Instant), (second, later): (Head, Instant)) -> bool {
-    let made = second.timestamp.saturating_sub(first.timestamp);
-    Duration::from_secs(made) <= later.duration_since(then) + PACE_TOLERANCE
 }
 
 /// Replicates that count on the wallet's ether, in the order in which they came: each leaves enough for those before it.
@@ -207,16 +133,6 @@ async fn rates(hub: &Hub, policy: &GasPolicy, own: Option<&Sender>) -> Result<(F
 mod tests {
     use super::*;
     use bourse_protocol::B256;
-
-    #[test]
-    fn a_node_that_catches_up_is_told_from_one_that_shows_blocks_as_they_are_made() {
-        let block = |number, timestamp| Head { number, hash: B256::ZERO, parent: B256::ZERO, timestamp };
-        let (then, pause) = (Instant::now(), Duration::from_secs(12));
-        assert!(is_live((block(1, 100), then), (block(2, 112), then + pause)));
-        assert!(is_live((block(1, 100), then), (block(2, 101), then + pause)));
-        assert!(!is_live((block(1, 100), then), (block(9, 196), then + pause)));
-        assert!(!is_live((block(1, 100), then), (block(2, 112), then)));
-    }
 
     const GAS: WorkGas = WorkGas { contribute: 100_000, reveal: 40_000 };
     const FEES: Fees = Fees { max_fee: 10, tip: 1 };

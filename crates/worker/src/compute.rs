@@ -145,7 +145,7 @@ impl Run<'_> {
     }
 
     async fn failed(&self, folder: &Folder, status: Status, failure: &Failure) -> Result<Answer, Trouble> {
-        self.context.say(self.assignment.task, status, Some(failure.cause())).await.map_err(Trouble::Stop)?;
+        self.context.say(&self.cancel, self.assignment.task, status, Some(failure.cause())).await?;
         if self.terms.deal.has_callback() {
             return callback(folder, NO_CALLBACK);
         }
@@ -154,7 +154,7 @@ impl Run<'_> {
     }
 
     async fn say(&self, status: Status) -> Result<(), Trouble> {
-        self.context.say(self.assignment.task, status, None).await.map_err(Trouble::Stop)
+        self.context.say(&self.cancel, self.assignment.task, status, None).await
     }
 
     /// The category's time, and never past the moment from which no contribution is taken.
@@ -190,10 +190,12 @@ impl Run<'_> {
     /// Puts dataset and input files into the input folder; returns the app's environment.
     async fn inputs(&self, sandbox: &Sandbox, folder: &Folder) -> Result<BTreeMap<String, String>, Trouble> {
         let mut env = environment(self.assignment, self.terms);
+        // What the task may still download.
+        let mut left = self.context.config.download_limit;
         if let Some(dataset) = &self.terms.deal.dataset {
             // The name on disk is the address, as apps know it: middleware.md §4.6.
             let name = format!("{:#x}", dataset.pointer);
-            self.dataset(sandbox, folder, &name).await?;
+            left = left.saturating_sub(self.dataset(sandbox, folder, &name, left).await?);
             env.insert("IEXEC_DATASET_ADDRESS".into(), name.clone());
             env.insert("IEXEC_DATASET_FILENAME".into(), name);
         }
@@ -213,17 +215,17 @@ impl Run<'_> {
             let url = text.parse::<url::Url>().ok().filter(|u| matches!(u.scheme(), "http" | "https"));
             let url = url.ok_or_else(|| invalid(format!("input file {} is no http URL: {text}", i + 1)))?;
             let name = format!("{:x}", Sha256::digest(text));
-            let wanted =
-                Wanted { source: Source::Http(url), checksum: None, limit: self.context.config.download_limit };
-            self.fetch(sandbox, &data(wanted), &folder.input().join(&name)).await?;
+            let wanted = Wanted { source: Source::Http(url), checksum: None, limit: left };
+            left = left.saturating_sub(self.fetch(sandbox, &data(wanted), &folder.input().join(&name)).await?);
             env.insert(format!("IEXEC_INPUT_FILE_NAME_{}", i + 1), name);
         }
         Ok(env)
     }
 
-    async fn dataset(&self, sandbox: &Sandbox, folder: &Folder, name: &str) -> Result<(), Trouble> {
+    /// Returns the size of the dataset.
+    async fn dataset(&self, sandbox: &Sandbox, folder: &Folder, name: &str, limit: u64) -> Result<u64, Trouble> {
         let failed = Status::DataDownloadFailed;
-        let Some(resource) = &self.terms.deal.dataset else { return Ok(()) };
+        let Some(resource) = &self.terms.deal.dataset else { return Ok(0) };
         let address = resource.pointer;
         let Some(dataset) = self.context.hub.dataset(address).await? else {
             let text = format!("dataset {address} is in no registry");
@@ -234,12 +236,12 @@ impl Run<'_> {
             Trouble::Alike(failed, Failure::new(CauseCode::DatasetDownloadFailed, text))
         })?;
         let checksum = (dataset.checksum != B256::ZERO).then_some(dataset.checksum);
-        let wanted = Wanted { source, checksum, limit: self.context.config.download_limit };
+        let wanted = Wanted { source, checksum, limit };
         self.fetch(sandbox, &data(wanted), &folder.input().join(name)).await
     }
 
-    /// Tries until it is there, or will not come, or comes too late to be of use.
-    async fn fetch(&self, sandbox: &Sandbox, need: &Need, target: &std::path::Path) -> Result<(), Trouble> {
+    /// Tries until it is there, or will not come, or comes too late to be of use. Returns its size.
+    async fn fetch(&self, sandbox: &Sandbox, need: &Need, target: &std::path::Path) -> Result<u64, Trouble> {
         let services = self.context.services.clone();
         let (began, mut pause) = (Instant::now(), Duration::from_millis(500));
         loop {
@@ -248,7 +250,7 @@ impl Run<'_> {
                 biased;
                 () = self.cancel.cancelled() => return Err(Trouble::Cancelled),
                 fetched = sandbox.files.fetch(gateway.as_deref(), &need.wanted, target) => match fetched {
-                    Ok(()) => return Ok(()),
+                    Ok(size) => return Ok(size),
                     Err(error) => error,
                 },
             };

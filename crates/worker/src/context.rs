@@ -9,12 +9,20 @@ use bourse_protocol::{
     link::ToScheduler,
     replicate::{Cause, CauseCode, Status},
 };
+use bourse_service::{CancellationToken, journal};
 use std::{
     io,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::sleep,
+};
+
+/// So long a full disk is left alone before the next try.
+const WHILE_FULL: Duration = Duration::from_secs(1);
 
 /// What the scheduler said at login: where to read, where to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,8 +101,8 @@ impl From<bourse_chain::Error> for Trouble {
     }
 }
 
-impl From<bourse_service::journal::Error> for Trouble {
-    fn from(error: bourse_service::journal::Error) -> Self {
+impl From<journal::Error> for Trouble {
+    fn from(error: journal::Error) -> Self {
         Self::Stop(error.into())
     }
 }
@@ -118,9 +126,41 @@ impl Context {
         self.config.clock.seconds()
     }
 
-    /// Notes where a replicate stands, then tells the scheduler if it listens.
-    pub(crate) async fn say(&self, task: TaskId, status: Status, cause: Option<Cause>) -> Result<(), Error> {
-        self.store.set_status(task, status, cause.as_ref())?;
+    /// Writes to the journal. A full disk is waited for: what is to be noted goes before a reveal, and whoever ends loses the
+    /// stake. `None` if `stop` comes first.
+    pub(crate) async fn note<T>(
+        &self,
+        stop: &CancellationToken,
+        write: impl Fn(&Store) -> Result<T, journal::Error>,
+    ) -> Result<Option<T>, journal::Error> {
+        let mut said = false;
+        loop {
+            match write(&self.store) {
+                Err(full @ journal::Error::DiskFull { .. }) => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::error!(worker = %self.wallet, error = %full, "the worker waits for room on the disk");
+                    }
+                }
+                other => return other.map(Some),
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(None),
+                () = sleep(WHILE_FULL) => {}
+            }
+        }
+    }
+
+    /// Notes where a replicate stands, then tells the scheduler if it listens. A `stop` leaves it unsaid.
+    pub(crate) async fn say(
+        &self,
+        stop: &CancellationToken,
+        task: TaskId,
+        status: Status,
+        cause: Option<Cause>,
+    ) -> Result<(), Trouble> {
+        let noted = self.note(stop, |store| store.set_status(task, status, cause.as_ref())).await?;
+        noted.ok_or(Trouble::Cancelled)?;
         self.report(task, status, cause).await;
         Ok(())
     }

@@ -2,8 +2,10 @@
 //!
 //! A download that breaks off, or that a restart ends, goes on at the byte where it was, if its content is known beforehand.
 //!
-//! Invariant: a file appears under its name only when its bytes have passed every check and are safely on disk.
+//! Invariants: a file appears under its name only when its bytes have passed every check and are safely on disk; no download
+//! takes the room that the worker itself needs.
 
+use crate::machine;
 use bourse_protocol::{B256, ipfs};
 use part::Part;
 use reqwest::{StatusCode, header};
@@ -135,6 +137,8 @@ pub(crate) struct Fetcher {
     folder: PathBuf,
     /// Bytes that the cache may hold, with what was received in part.
     limit: u64,
+    /// Bytes of the disk that downloads leave free.
+    reserve: u64,
     /// Whether URLs may lead into private networks.
     private_urls: bool,
     /// Parts that are being received: by one task at a time, the others find the file in the cache.
@@ -144,8 +148,8 @@ pub(crate) struct Fetcher {
 type Turn = tokio::sync::Mutex<()>;
 
 impl Fetcher {
-    /// A cache in `folder`, emptied of what an earlier life left and nobody can go on with.
-    pub(crate) fn open(folder: PathBuf, limit: u64, private_urls: bool) -> io::Result<Self> {
+    /// A cache in `folder` of `limit` bytes, emptied of what an earlier life left and nobody can go on with.
+    pub(crate) fn open(folder: PathBuf, limit: u64, reserve: u64, private_urls: bool) -> io::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         for entry in std::fs::read_dir(&folder)? {
             let path = entry?.path();
@@ -154,13 +158,19 @@ impl Fetcher {
             }
         }
         let http = bourse_service::http::client(IDLE);
-        let fetcher = Self { http, folder, limit, private_urls, receiving: Mutex::default() };
+        let fetcher = Self { http, folder, limit, reserve, private_urls, receiving: Mutex::default() };
         fetcher.make_room(0)?;
         Ok(fetcher)
     }
 
     /// Puts the file at `target`, from the cache or through `gateway`. The two share their bytes: `target` is only read.
-    pub(crate) async fn fetch(&self, gateway: Option<&str>, wanted: &Wanted, target: &Path) -> Result<(), Error> {
+    /// Returns its size.
+    pub(crate) async fn fetch(&self, gateway: Option<&str>, wanted: &Wanted, target: &Path) -> Result<u64, Error> {
+        self.bring(gateway, wanted, target).await?;
+        std::fs::metadata(target).map(|file| file.len()).map_err(|e| disk(target, e))
+    }
+
+    async fn bring(&self, gateway: Option<&str>, wanted: &Wanted, target: &Path) -> Result<(), Error> {
         let Some(key) = wanted.key() else {
             let loose = tempfile::Builder::new().suffix(LOOSE).tempfile_in(&self.folder);
             let loose = loose.map_err(|e| disk(&self.folder, e))?.into_temp_path();
@@ -301,19 +311,30 @@ impl Fetcher {
             check_status(what, response.status())?;
             part.begin_anew().await.map_err(|e| disk(part.path(), e))?;
         }
-        let fits = |more: u64, part: &Part| part.size().saturating_add(more) <= wanted.limit;
-        if response.content_length().is_some_and(|length| !fits(length, part)) {
-            return Err(too_large(what, wanted.limit));
-        }
+        let fits = |more: u64, part: &Part| match part.size().saturating_add(more) <= wanted.limit {
+            true => self.check_room(what, more),
+            false => Err(too_large(what, wanted.limit)),
+        };
+        response.content_length().map_or(Ok(()), |length| fits(length, part))?;
         let ends = response.content_length().is_some() || response.headers().contains_key(header::TRANSFER_ENCODING);
         loop {
             let chunk = tokio::time::timeout(IDLE, response.chunk()).await;
             let chunk = chunk.map_err(|_| temporary(what, "the server went silent"))?;
             let Some(chunk) = chunk.map_err(|e| temporary(what, &plain(e)))? else { return Ok(ends) };
-            if !fits(chunk.len() as u64, part) {
-                return Err(too_large(what, wanted.limit));
-            }
+            fits(chunk.len() as u64, part)?;
             part.push(&chunk).await.map_err(|e| disk(part.path(), e))?;
+        }
+    }
+
+    /// Whether so many bytes more leave the disk its reserve.
+    fn check_room(&self, what: &str, more: u64) -> Result<(), Error> {
+        let needed = self.reserve.saturating_add(more);
+        match machine::room(&self.folder).is_none_or(|room| room >= needed) {
+            true => Ok(()),
+            false => {
+                let reason = format!("its disk would be left with less than {} MiB", self.reserve >> 20);
+                Err(Error::Unwanted { what: what.into(), reason })
+            }
         }
     }
 }

@@ -52,8 +52,10 @@ pub struct Config {
     pub limits: wasm::Limits,
     /// What transactions may cost.
     pub gas: GasPolicy,
-    /// Largest dataset or input file, in bytes.
+    /// What one task may download as dataset and input files, all together, in bytes.
     pub download_limit: u64,
+    /// Bytes of the disk that downloads leave free: journal and results need room when the stake is locked already.
+    pub disk_reserve: u64,
     /// Downloads kept for later tasks, in bytes.
     pub cache_limit: u64,
     /// Whether datasets and input files may lie at URLs of private networks. The gateway may in any case.
@@ -84,6 +86,7 @@ impl Config {
             limits: wasm::Limits::default(),
             gas: GasPolicy::default(),
             download_limit: 1 << 30,
+            disk_reserve: 256 << 20,
             cache_limit: 2 << 30,
             private_urls: false,
             poll: Duration::from_secs(1),
@@ -141,21 +144,8 @@ pub enum Error {
         needed: u32,
     },
     /// The clock is wrong.
-    #[error(
-        "the clock of this machine is {behind} s behind the newest block: set it, as with NTP; deadlines are the chain's"
-    )]
-    Clock {
-        /// Seconds.
-        behind: u64,
-    },
-    /// The clock is wrong the other way.
-    #[error(
-        "the clock of this machine is {ahead} s ahead of blocks that are being made now: set it, as with NTP, or use a node that does not lag; deadlines are the chain's"
-    )]
-    ClockAhead {
-        /// Seconds.
-        ahead: u64,
-    },
+    #[error(transparent)]
+    Clock(#[from] bourse_chain::clock::Wrong),
     /// The worker's folder cannot be used.
     #[error("cannot use the worker's folder {path}")]
     Folder {

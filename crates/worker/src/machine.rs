@@ -58,7 +58,9 @@ impl Sandbox {
         let folder = |source: io::Error| Error::Folder { path: config.dir.clone(), source };
         let folders = Folders::open(config.dir.join("tasks")).map_err(folder)?;
         folders.remove_unknown(&open.iter().map(ToString::to_string).collect()).map_err(folder)?;
-        let files = Fetcher::open(config.dir.join("cache"), config.cache_limit, config.private_urls).map_err(folder)?;
+        let files =
+            Fetcher::open(config.dir.join("cache"), config.cache_limit, config.disk_reserve, config.private_urls);
+        let files = files.map_err(folder)?;
         Ok(Self { folders, files, http: bourse_service::http::client(HTTP_TIMEOUT), engine })
     }
 }
@@ -123,5 +125,10 @@ pub(crate) fn memory_mib() -> u64 {
 
 /// Free room on the disk of `folder` in MiB, where the system says it; 0 elsewhere.
 pub(crate) fn disk_mib(folder: &Path) -> u64 {
-    rustix::fs::statvfs(folder).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize) / (1024 * 1024))
+    room(folder).unwrap_or(0) / (1024 * 1024)
+}
+
+/// The same in bytes.
+pub(crate) fn room(folder: &Path) -> Option<u64> {
+    rustix::fs::statvfs(folder).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }

@@ -7,7 +7,7 @@ use crate::{
     compute::Run,
     context::{Context, Services, Trouble},
     owner,
-    store::{Answer, Record},
+    store::{Answer, Record, Store},
     task::{self, Next, View},
     upload,
 };
@@ -21,6 +21,7 @@ use bourse_protocol::{
     money::Nrlc,
     replicate::{Cause, CauseCode, Status},
 };
+use bourse_service::journal;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -217,7 +218,7 @@ impl Replicate {
             return refuse(CauseCode::AuthorizationInvalid, text);
         }
         let period = self.context.hub.period(deal.category).await?;
-        self.context.store.set_deadline(self.task, deal.final_deadline(period))?;
+        self.note(|store| store.set_deadline(self.task, deal.final_deadline(period))).await?;
         Ok(Some(Terms { deal, period }))
     }
 
@@ -231,8 +232,7 @@ impl Replicate {
     async fn look(&mut self, terms: &Terms) -> Result<Sight, Trouble> {
         let header = self.context.hub.client.recent_header().await?;
         let head = header.head;
-        // The next block is not older than the last one, whatever this machine's clock says.
-        let (now, block_time) = (self.context.now().max(head.timestamp), head.timestamp);
+        let (now, block_time) = (self.context.now(), head.timestamp);
         if let Some((block, sight)) = &self.seen {
             let nothing_new = |of: B256| self.context.hub.client.shows_nothing_new(&header, *block, of);
             // Until it has contributed, its deposit matters too, and every change of that names the wallet.
@@ -275,7 +275,8 @@ impl Replicate {
         };
         // Whatever still runs has lost its purpose.
         cancel.cancel();
-        self.context.store.set_answer(self.task, &answer?)?;
+        let answer = answer?;
+        self.note(|store| store.set_answer(self.task, &answer)).await?;
         Ok(Flow::Again)
     }
 
@@ -317,7 +318,7 @@ impl Replicate {
         }
         if !record.contribution_out {
             self.say(Status::CanContribute, None).await?;
-            self.context.store.set_contribution_out(self.task, true)?;
+            self.note(|store| store.set_contribution_out(self.task, true)).await?;
         }
         self.say(Status::Contributing, None).await?;
         let call = IHub::contributeCall {
@@ -337,12 +338,12 @@ impl Replicate {
             }
             Err(SendError::Failed { revert, .. }) => {
                 tracing::warn!(task = %self.task, worker = %self.context.wallet, %revert, "the contribution was mined and failed");
-                self.context.store.contribution_failed(self.task)?;
+                self.note(|store| store.contribution_failed(self.task)).await?;
                 Ok(Flow::Again)
             }
             Err(SendError::Stopped { .. }) => Err(Trouble::Cancelled),
             Err(error) => {
-                self.context.store.set_contribution_out(self.task, false)?;
+                self.note(|store| store.set_contribution_out(self.task, false)).await?;
                 self.not_sent(error, Status::ContributeFailed, Status::Contributing).await
             }
         }
@@ -363,7 +364,7 @@ impl Replicate {
             }
             Err(SendError::Failed { revert, .. }) => {
                 tracing::warn!(task = %self.task, worker = %self.context.wallet, %revert, "the reveal was mined and failed");
-                self.context.store.reveal_failed(self.task)?;
+                self.note(|store| store.reveal_failed(self.task)).await?;
                 Ok(Flow::Again)
             }
             Err(error) => self.not_sent(error, Status::RevealFailed, record.status).await,
@@ -397,12 +398,12 @@ impl Replicate {
         self.say(Status::ResultUploading, None).await?;
         match self.store_result(answer).await? {
             Ok(link) => {
-                self.context.store.set_link(self.task, &link)?;
+                self.note(|store| store.set_link(self.task, &link)).await?;
                 self.say(Status::ResultUploaded, None).await?;
                 let _ = self.context.reports.send(ToScheduler::Uploaded { task: self.task, link }).await;
             }
             Err(error) => {
-                self.context.store.set_upload_wanted(self.task, false)?;
+                self.note(|store| store.set_upload_wanted(self.task, false)).await?;
                 let cause = Cause::new(CauseCode::ResultUploadFailed, error.to_string());
                 self.say(Status::ResultUploadFailed, Some(cause)).await?;
             }
@@ -450,18 +451,23 @@ impl Replicate {
     }
 
     async fn give_up(&self, status: Status, cause: Cause) -> Result<(), Error> {
-        if !status.is_final() {
-            self.context.say(self.task, status, Some(cause.clone())).await?;
-        }
-        let last = if status.is_final() { status } else { Status::Failed };
-        match self.end(last, Some(cause)).await {
+        match self.end_early(status, cause).await {
             Err(Trouble::Stop(error)) => Err(error),
             _ => Ok(()),
         }
     }
 
+    /// Ends with this status, which may be one that another follows.
+    async fn end_early(&self, status: Status, cause: Cause) -> Result<Flow, Trouble> {
+        if status.is_final() {
+            return self.end(status, Some(cause)).await;
+        }
+        self.say(status, Some(cause.clone())).await?;
+        self.end(Status::Failed, Some(cause)).await
+    }
+
     async fn end(&self, status: Status, cause: Option<Cause>) -> Result<Flow, Trouble> {
-        self.context.store.end(self.task, status, cause.as_ref())?;
+        self.note(|store| store.end(self.task, status, cause.as_ref())).await?;
         self.context.report(self.task, status, cause).await;
         if let Err((folder, error)) = self.context.machine.forget(self.task) {
             tracing::warn!(task = %self.task, %error, folder = %folder.display(), "cannot remove the task's folder; the next start does");
@@ -478,7 +484,12 @@ impl Replicate {
     }
 
     async fn say(&self, status: Status, cause: Option<Cause>) -> Result<(), Trouble> {
-        self.context.say(self.task, status, cause).await.map_err(Trouble::Stop)
+        self.context.say(&self.stop, self.task, status, cause).await
+    }
+
+    /// Writes to the journal, once there is room.
+    async fn note<T>(&self, write: impl Fn(&Store) -> Result<T, journal::Error>) -> Result<T, Trouble> {
+        self.context.note(&self.stop, write).await?.ok_or(Trouble::Cancelled)
     }
 }
 

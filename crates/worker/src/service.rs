@@ -19,7 +19,7 @@ use bourse_protocol::{
 use bourse_service::{
     CancellationToken,
     defect::{Defect, planted},
-    journal::Journal,
+    journal::{self, Journal},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -197,7 +197,7 @@ impl Desk {
                     let _ = self.context.reports.send(ToScheduler::Draining).await;
                 }
                 Some(message) = inbox.recv() => self.handle(message).await?,
-                Some(ended) = self.work.join_next() => self.put_away(ended)?,
+                Some(ended) = self.work.join_next() => self.put_away(ended).await?,
                 Some(ended) = roots.join_next() => unpacked(ended)?,
             }
         }
@@ -221,9 +221,10 @@ impl Desk {
         self.work.spawn(replicate.run());
     }
 
-    fn put_away(&mut self, ended: Result<Result<TaskId, Error>, JoinError>) -> Result<(), Error> {
+    async fn put_away(&mut self, ended: Result<Result<TaskId, Error>, JoinError>) -> Result<(), Error> {
         self.bells.remove(&unpacked(ended)?);
-        Ok(self.context.store.forget_before(self.context.now())?)
+        let now = self.context.now();
+        self.note(|store| store.forget_before(now)).await.map(drop)
     }
 
     fn ring(&self, task: TaskId) {
@@ -241,7 +242,7 @@ impl Desk {
             ToWorker::Abort { task, cause } => {
                 if self.open(task)?.is_some() {
                     tracing::info!(%task, %cause, "the scheduler wants no contribution any more");
-                    self.context.store.set_aborted(task, &cause)?;
+                    self.note(|store| store.set_aborted(task, &cause)).await?;
                     self.ring(task);
                 }
             }
@@ -249,6 +250,11 @@ impl Desk {
             ToWorker::Bye { .. } => {}
         }
         Ok(())
+    }
+
+    /// Writes to the journal, once there is room; `None` if the worker stops first.
+    async fn note<T>(&self, write: impl Fn(&Store) -> Result<T, journal::Error>) -> Result<Option<T>, Error> {
+        Ok(self.context.note(&self.stop, write).await?)
     }
 
     fn open(&self, task: TaskId) -> Result<Option<Record>, Error> {
@@ -259,7 +265,7 @@ impl Desk {
         match self.open(task)? {
             Some(record) if record.link.is_some() => self.repeat(&record).await,
             Some(record) if record.answer.is_some() => {
-                self.context.store.set_upload_wanted(task, true)?;
+                self.note(|store| store.set_upload_wanted(task, true)).await?;
                 self.ring(task);
             }
             _ => {
@@ -290,13 +296,15 @@ impl Desk {
         while self.bells.contains_key(&task)
             && let Some(ended) = self.work.join_next().await
         {
-            self.put_away(ended)?;
+            self.put_away(ended).await?;
         }
-        match known {
-            Some(_) => self.context.store.reopen(&assignment)?,
-            None => drop(self.context.store.take(&assignment)?),
+        let taken = match known {
+            Some(_) => self.note(|store| store.reopen(&assignment)).await?,
+            None => self.note(|store| store.take(&assignment).map(drop)).await?,
+        };
+        if taken.is_some() {
+            self.start(task);
         }
-        self.start(task);
         Ok(())
     }
 
@@ -351,7 +359,9 @@ fn may_start_again(record: &Record) -> bool {
     use Status::*;
     let may_help = match record.status {
         AbortedOnConsensusReached
+        | AbortedOnContributionTimeout
         | CantContributeSinceTaskNotActive
+        | CantContributeSinceAfterDeadline
         | CantContributeSinceStakeTooLow
         | ContributeFailed => true,
         Failed => record.cause.as_ref().is_some_and(|cause| {

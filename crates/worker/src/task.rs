@@ -19,7 +19,7 @@ pub(crate) const MAX_ATTEMPTS: u32 = 3;
 /// Everything that a decision rests on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
-    /// Seconds since the epoch on this machine's clock, or at the newest block if that is later.
+    /// Seconds since the epoch on this machine's clock.
     pub(crate) now: u64,
     /// The time of the newest block. The one after it is later, and may still be in time.
     pub(crate) block_time: u64,
@@ -42,7 +42,13 @@ impl View<'_> {
     /// deadlines whatever this machine's clock says; before that nobody needs to wait for a block.
     fn time(&self) -> u64 {
         let nothing_to_lose = self.record.answer.is_none() && self.contribution.status == ContributionStatus::Unset;
-        if nothing_to_lose { self.now } else { self.block_time }
+        if nothing_to_lose { self.now.max(self.block_time) } else { self.block_time }
+    }
+
+    /// Whether nothing counts any more. One block may be of any time, and may go away again: both clocks must say so.
+    fn is_over(&self) -> bool {
+        let closed = matches!(self.task.status, TaskStatus::Completed | TaskStatus::Failed);
+        closed || self.now.min(self.block_time) >= self.task.final_deadline
     }
 }
 
@@ -59,7 +65,8 @@ pub(crate) enum Next {
     Upload,
     /// Nothing to do until something changes. The status is what the chain shows, if it shows one.
     Wait(Option<Status>),
-    /// Nothing to do, as this status says, unless the winners fail to reveal or the chain goes back: watch without hurry.
+    /// Nothing to do, as this status says, unless the winners fail to reveal, the chain goes back or the newest block was of
+    /// a wrong time: watch without hurry.
     Watch(Status, Cause),
     /// Nothing is left to do.
     End(Status, Option<Cause>),
@@ -68,17 +75,18 @@ pub(crate) enum Next {
 /// What to do now.
 pub(crate) fn next(view: &View<'_>) -> Next {
     match step(view) {
-        Next::End(status, Some(cause)) if may_still_count(view) => Next::Watch(status, cause),
+        Next::End(status, Some(cause)) if may_still_count(view, status) => Next::Watch(status, cause),
         next => next,
     }
 }
 
-/// Whether a contribution that was mined and failed may yet count: in a block that takes the place of another it may come
-/// before what made it fail.
-fn may_still_count(view: &View<'_>) -> bool {
-    let open = !matches!(view.task.status, TaskStatus::Completed | TaskStatus::Failed);
+/// Whether a contribution may yet count that was mined and failed, or that its time seems to be over for: a block that takes
+/// the place of another may come before what made it so, and may tell another time.
+fn may_still_count(view: &View<'_>, status: Status) -> bool {
     let failed = view.record.contribute_failures > 0 && view.contribution.status == ContributionStatus::Unset;
-    open && failed && view.time() < view.task.final_deadline
+    let sent = view.record.contribution_out || view.contribution.status != ContributionStatus::Unset;
+    let by_time = matches!(status, Status::RevealTimeout | Status::Failed | Status::AbortedOnContributionTimeout);
+    !view.is_over() && (failed || (sent && by_time))
 }
 
 fn step(view: &View<'_>) -> Next {

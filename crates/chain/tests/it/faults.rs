@@ -43,6 +43,8 @@ pub(crate) struct Faults {
     pub(crate) most_logs: Option<usize>,
     /// It has forgotten all logs.
     pub(crate) no_logs: bool,
+    /// The times of its blocks are so many seconds later than they are.
+    pub(crate) later: u64,
     /// It takes transactions and forgets them.
     pub(crate) swallows: bool,
 }
@@ -156,6 +158,10 @@ impl Node {
         let mut result = answer.get_mut("result");
         if let Some(block) = result.as_mut().and_then(|r| r.as_object_mut()).filter(|_| spoiled) {
             block.remove("baseFeePerGas");
+        }
+        let is_block = faults.later > 0 && method.starts_with("eth_getBlockBy");
+        if let Some(block) = result.as_mut().and_then(|r| r.as_object_mut()).filter(|_| is_block) {
+            block["timestamp"] = json!(format!("{:#x}", number(&block["timestamp"]) + faults.later));
         }
         if let Some(logs) = result.and_then(Value::as_array_mut).filter(|_| of_range) {
             logs.truncate(faults.most_logs.unwrap_or(usize::MAX));

@@ -67,6 +67,41 @@ async fn a_lagging_node_is_left_aside_until_it_has_caught_up() {
 }
 
 #[tokio::test]
+async fn a_block_of_a_time_to_come_is_believed_only_if_all_nodes_show_it() {
+    let world = World::new();
+    world.rpc("anvil_mine", json!(["0x5"])).await;
+    let (a, b) = (Node::of(&world.chain), Node::of(&world.chain));
+    let newest = world.client.head().await.unwrap();
+    // Compared once, when both do well: what is said between two comparisons counts too.
+    let client = client(&[&a, &b], Settings { probe: Duration::from_secs(1_000_000), ..impatient() });
+    assert_eq!(client.head().await.unwrap(), newest);
+    let later = || Faults { later: 86_400, ..Default::default() };
+    a.spoil(later());
+    assert_eq!(client.head().await.unwrap(), newest);
+    assert_eq!(client.block(3.into()).await.unwrap(), world.client.block(3.into()).await.unwrap());
+    b.spoil(later());
+    let moved = client.head().await.unwrap();
+    assert_eq!((moved.hash, moved.timestamp), (newest.hash, newest.timestamp + 86_400), "the clock is wrong");
+    b.heal();
+    // No comparison of a development chain says so.
+    assert_eq!(why(&client, 0).await, None);
+}
+
+#[tokio::test]
+async fn a_node_that_shows_a_time_to_come_is_left_aside() {
+    let world = World::new();
+    world.rpc("anvil_mine", json!(["0x1"])).await;
+    let (a, b) = (Node::of(&world.chain), Node::of(&world.chain));
+    let client = client(&[&a, &b], impatient());
+    a.spoil(Faults { later: 86_400, chain_id: Some(5), ..Default::default() });
+    b.spoil(Faults { chain_id: Some(5), ..Default::default() });
+    let seen = why(&client, 0).await;
+    assert!(matches!(seen, Some(Why::AheadOfClock { seconds: 86_000..=86_401 })), "{seen:?}");
+    a.spoil(Faults { chain_id: Some(5), ..Default::default() });
+    assert_eq!(why(&client, 0).await, None);
+}
+
+#[tokio::test]
 async fn a_node_of_another_chain_is_never_used() {
     let world = World::new();
     let (a, b, c) = (Node::of(&world.chain), Node::of(&world.chain), Node::of(&world.chain));

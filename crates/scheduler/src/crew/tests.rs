@@ -208,6 +208,15 @@ fn one_that_failed_comes_after_the_others_until_it_does_well_again() {
 }
 
 #[test]
+fn nobody_rests_until_a_time_that_was_none() {
+    let mut crew = Crew::default();
+    let _inbox = join(&mut crew, 1);
+    crew.blame(who(1), 90_000);
+    assert!(crew.wake(100));
+    assert_eq!(crew.candidate(&need(), |_| false), Some(who(1)));
+}
+
+#[test]
 fn a_wallet_serves_one_worker_at_a_time() {
     let mut crew = Crew::default();
     let _inbox = join(&mut crew, 1);

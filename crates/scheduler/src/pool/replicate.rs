@@ -131,7 +131,9 @@ pub(super) fn may_try_again(status: Status) -> bool {
                 | ContributeFailed
                 | CantContributeSinceStakeTooLow
                 | CantContributeSinceTaskNotActive
+                | CantContributeSinceAfterDeadline
                 | AbortedOnConsensusReached
+                | AbortedOnContributionTimeout
         )
 }
 

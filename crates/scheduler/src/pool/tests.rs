@@ -131,8 +131,28 @@ fn time_goes_on_between_the_blocks_of_a_chain_that_is_ahead() {
     assert_eq!(pool.now(), 1_500);
     clock.advance(Duration::from_secs(10));
     assert_eq!(pool.now(), 1_510, "what is to be tried again would wait for the next block");
-    pool.saw_block(1_008);
-    assert_eq!(pool.now(), 1_500, "never before a block that was seen");
+    pool.saw_block(1_508);
+    assert_eq!(pool.now(), 1_508);
+}
+
+#[test]
+fn one_block_of_a_wrong_time_takes_no_task_from_a_worker_for_good() {
+    let clock = Clock::virtual_at(1_000);
+    let mut pool = pool(&clock);
+    let _connection = logs_in(&mut pool, 1_000);
+    let task =
+        Remembered { task: TASK, deal: deal(), index: U256::ZERO, result: None, stages: vec![], replicates: vec![] };
+    pool.open(task, 10_000, Need { app_type: "WASM".into(), ..Need::default() });
+    for lied in [Status::AbortedOnContributionTimeout, Status::CantContributeSinceAfterDeadline] {
+        pool.record(TASK, WORKER, Status::Created, None, pool.now());
+        pool.saw_block(90_000);
+        pool.record(TASK, WORKER, lied, None, pool.now());
+        assert_eq!(pool.candidate(TASK), None, "that was a moment ago");
+        let now = clock.seconds();
+        pool.saw_block(now);
+        assert_eq!(pool.now(), now);
+        assert_eq!(pool.candidate(TASK), Some(WORKER), "after {lied}");
+    }
 }
 
 #[test]

@@ -46,7 +46,7 @@ struct Rig {
 impl Rig {
     fn new(cache: u64, private_urls: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let fetcher = Fetcher::open(folder.path().join("cache"), cache, private_urls).unwrap();
+        let fetcher = Fetcher::open(folder.path().join("cache"), cache, 0, private_urls).unwrap();
         Self { folder, fetcher }
     }
 
@@ -160,6 +160,22 @@ async fn urls_are_read_directly_where_private_networks_are_allowed() {
     assert!(matches!(strict.fetch(&gateway, &wanted, "a").await, Err(Error::Unwanted { .. })));
 }
 
+#[tokio::test]
+async fn a_download_leaves_the_disk_its_reserve() {
+    let gateway = Gateway::serving(CONTENT).await;
+    let mut rig = Rig::new(1_000, true);
+    rig.fetcher.reserve = 1 << 60;
+    let url = format!("{}/input.csv", gateway.url).parse().unwrap();
+    for wanted in [wanted(CONTENT), Wanted { source: Source::Http(url), checksum: None, limit: 100 }] {
+        let error = rig.fetch(&gateway, &wanted, "a").await.unwrap_err();
+        assert!(
+            matches!(error, Error::Unwanted { .. }) && error.to_string().contains("its disk would be left"),
+            "{error}"
+        );
+        assert_eq!(rig.cached(), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn what_an_earlier_life_left_is_removed_unless_a_download_can_go_on_with_it() {
     let rig = Rig::new(20, false);
@@ -167,12 +183,12 @@ fn what_an_earlier_life_left_is_removed_unless_a_download_can_go_on_with_it() {
     for (name, content) in [("0.tmp", "half"), ("ab.part", "half"), ("done", "whole")] {
         std::fs::write(cache.join(name), content).unwrap();
     }
-    Fetcher::open(cache.clone(), 20, false).unwrap();
+    Fetcher::open(cache.clone(), 20, 0, false).unwrap();
     assert_eq!(rig.cached(), ["ab.part", "done"]);
     std::fs::write(cache.join("cd.part"), "eight by").unwrap();
-    Fetcher::open(cache.clone(), 20, false).unwrap();
+    Fetcher::open(cache.clone(), 20, 0, false).unwrap();
     assert_eq!(rig.cached(), ["cd.part", "done"], "of parts the oldest go first, beyond half of the room");
-    Fetcher::open(cache, 15, false).unwrap();
+    Fetcher::open(cache, 15, 0, false).unwrap();
     assert_eq!(rig.cached(), ["done"], "a part that alone is more than that");
 }
 
@@ -239,9 +255,9 @@ fn large() -> Vec<u8> {
 /// Fetches in life after life of the worker until the file is there, or something else than a broken connection is said.
 async fn in_lives(rig: &Rig, url: &str, wanted: &Wanted) -> Result<usize, Error> {
     for life in 1..10 {
-        let fetcher = Fetcher::open(rig.folder.path().join("cache"), 1_000_000, true).unwrap();
+        let fetcher = Fetcher::open(rig.folder.path().join("cache"), 1_000_000, 0, true).unwrap();
         match fetcher.fetch(Some(url), wanted, &rig.folder.path().join("a")).await {
-            Ok(()) => return Ok(life),
+            Ok(_) => return Ok(life),
             Err(Error::Temporary { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -310,7 +326,7 @@ async fn what_two_tasks_need_is_received_once() {
     let manners = Manners { content: content.clone(), breaks_after: usize::MAX, ranges: true, astray: 0 };
     let (url, sent, _server) = breaking(manners).await;
     let folder = tempfile::tempdir().unwrap();
-    let fetcher = Fetcher::open(folder.path().join("cache"), 1_000_000, true).unwrap();
+    let fetcher = Fetcher::open(folder.path().join("cache"), 1_000_000, 0, true).unwrap();
     let wanted = Wanted { limit: 100_000, ..wanted(&content) };
     let (a, b) = (folder.path().join("a"), folder.path().join("b"));
     let (first, second) = tokio::join!(fetcher.fetch(Some(&url), &wanted, &a), fetcher.fetch(Some(&url), &wanted, &b));

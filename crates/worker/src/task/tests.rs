@@ -168,11 +168,34 @@ fn a_clock_that_is_ahead_loses_neither_stake_nor_work() {
     assert_eq!(decide_at((1_000, 69), &contributed(), &active, &vote), Next::Wait(Some(Status::Contributed)));
     assert_eq!(decide_at((1_000, 69), &computed(), &active, &none), Next::Contribute);
     for (record, task, vote, block_time) in
-        [(contributed(), &revealing, &vote, 50), (computed(), &active, &none, 70), (record(), &active, &none, 10)]
+        [(contributed(), &revealing, &vote, 100), (computed(), &active, &none, 70), (record(), &active, &none, 10)]
     {
         let next = decide_at((1_000, block_time), &record, task, vote);
         assert!(matches!(next, Next::End(..)), "the chain says so, or nothing is lost: {next:?}");
     }
+}
+
+#[test]
+fn a_block_of_a_wrong_time_or_one_that_goes_away_loses_no_stake() {
+    let (active, revealing) = (task(TaskStatus::Active), task(TaskStatus::Revealing));
+    let none = contribution(ContributionStatus::Unset, DIGEST);
+    let vote = contribution(ContributionStatus::Contributed, DIGEST);
+    let watched = |block_time, task, vote| match decide_at((40, block_time), &contributed(), task, vote) {
+        Next::Watch(status, _) => status,
+        next => panic!("{next:?} at {block_time}"),
+    };
+    // The reveal deadline is 50, the final one 100.
+    assert_eq!(watched(50, &revealing, &vote), Status::RevealTimeout);
+    assert_eq!(watched(86_400, &revealing, &vote), Status::Failed);
+    assert_eq!(watched(86_400, &active, &none), Status::AbortedOnContributionTimeout);
+    assert_eq!(watched(60, &active, &contribution(ContributionStatus::Rejected, DIGEST)), Status::RevealTimeout);
+    let record = Record { status: Status::RevealTimeout, ..contributed() };
+    assert_eq!(decide(49, &record, &revealing, &vote), Next::Reveal, "the chain allows it again");
+    assert_eq!(decide(49, &contributed(), &active, &none), Next::Contribute);
+    for over in [task(TaskStatus::Completed), task(TaskStatus::Failed)] {
+        assert!(matches!(decide(60, &record, &over, &vote), Next::End(..)));
+    }
+    assert!(matches!(decide(100, &record, &revealing, &vote), Next::End(..)));
 }
 
 #[test]

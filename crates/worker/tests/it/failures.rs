@@ -175,6 +175,25 @@ async fn input_files_in_private_networks_are_not_fetched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_inputs_of_a_task_share_one_limit() {
+    let mut world = World::open().await;
+    (world.config.private_urls, world.config.download_limit) = (true, 100);
+    world.start().await;
+    let app = world.market.app(&world.store, &answering("42")).await;
+    let files: Vec<String> = [b'a', b'b'].map(|byte| world.store.put(&[byte; 60]).link()).to_vec();
+    let request = |files: &[String]| {
+        let urls: Vec<String> = files.iter().map(|file| format!("\"{}{file}\"", world.store.url)).collect();
+        Request { params: format!(r#"{{"iexec_input_files":[{}]}}"#, urls.join(",")), ..Request::of(app) }
+    };
+    let (one, both) = (request(&files[..1]), request(&files));
+    let task = world.assign_request(one).await.task;
+    world.pool.until(task, Status::Revealed).await;
+    let task = world.assign_request(both).await.task;
+    let (_, code) = not_contributed(&mut world, task).await;
+    assert_eq!(code, CauseCode::DatasetDownloadFailed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_down_for_a_while_delays_and_nothing_more() {
     let mut world = World::with_worker().await;
     world.store.fail_next(2);

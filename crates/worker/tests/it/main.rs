@@ -4,6 +4,7 @@
 
 mod assignments;
 mod crashes;
+mod disk;
 mod failures;
 mod link;
 mod market;

@@ -1,7 +1,7 @@
 //! A worker that could not work does not start, and says why.
 
 use crate::{market::WORKER, world::World};
-use bourse_chain::{Client, Hub, Settings, alloy::rpc::client::RpcClient, keys::test_key};
+use bourse_chain::{Client, Hub, Settings, alloy::rpc::client::RpcClient, clock::Wrong, keys::test_key};
 use bourse_devchain::{Chain, Config};
 use bourse_protocol::Address;
 use bourse_service::{clock::Clock, journal};
@@ -44,7 +44,7 @@ async fn a_clock_that_is_behind_the_chain_is_named() {
     let hub = Hub::new(Client::in_process(rpc), Address::repeat_byte(9));
     let opened = Service::open(world.config.clone(), test_key(WORKER), hub, wasm::Engine::new().unwrap()).await;
     let error = opened.unwrap_err();
-    assert!(matches!(error, Error::Clock { behind: 61..=180 }), "{error}");
+    assert!(matches!(error, Error::Clock(Wrong::Behind { seconds: 61..=180 })), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,7 +69,7 @@ async fn a_clock_that_is_ahead_of_blocks_that_are_made_now_is_named() {
     let clock = Clock::virtual_at(Clock::Wall.seconds() + 600);
     let config = bourse_worker::Config { clock, ..world.config.clone() };
     let error = Service::open(config, test_key(WORKER), hub, wasm::Engine::new().unwrap()).await.unwrap_err();
-    assert!(matches!(error, Error::ClockAhead { ahead: 540..=660 }), "{error}");
+    assert!(matches!(error, Error::Clock(Wrong::Ahead { seconds: 540..=660 })), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,6 +63,11 @@ impl World {
                 other => break other.unwrap(),
             }
         };
+        self.run(service).await;
+    }
+
+    /// Runs a worker until it is logged in.
+    pub(crate) async fn run(&mut self, service: Service) {
         (self.stop, self.drain) = (CancellationToken::new(), CancellationToken::new());
         self.worker.spawn(service.run(self.drain.clone(), self.stop.clone()));
         assert_eq!(self.pool.logged_in().await, test_key(WORKER).address());
