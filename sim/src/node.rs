@@ -27,6 +27,9 @@ const BROADCAST: &str = "eth_sendRawTransaction";
 /// The base fee that a spike ends with, in wei: that of the first block.
 pub(crate) const BASE_FEE: u64 = 1_000_000_000;
 
+/// By so many seconds the time of a block is forged.
+const A_DAY: u64 = 86_400;
+
 /// How bad the nodes are: parts of 10,000 per question.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mood {
@@ -40,6 +43,8 @@ pub(crate) struct Mood {
     pub(crate) events_doubled: u32,
     /// How often the head jumps back for one answer.
     pub(crate) head_back: u32,
+    /// How often the newest block is shown with a time to come.
+    pub(crate) time_forged: u32,
 }
 
 /// What all nodes share.
@@ -162,6 +167,13 @@ impl Node {
         };
         match method {
             "eth_getLogs" => self.spoil_logs(answer, mood),
+            _ if asks_latest_block(method, params) && self.strikes(mood.time_forged, Fault::TimeForged) => {
+                changed(answer, |block| {
+                    if let Some(time) = block.get_mut("timestamp") {
+                        *time = json!(format!("{:#x}", number(time) + A_DAY));
+                    }
+                })
+            }
             _ => answer,
         }
     }

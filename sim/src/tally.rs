@@ -10,6 +10,7 @@ use std::{
 pub(crate) enum Fault {
     Reorg,
     HeadGoesBack,
+    TimeForged,
     NodeLags,
     RpcError,
     RpcTimeout,
@@ -51,9 +52,10 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// What the worlds of many seeds must meet.
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 35] = [
         Self::Reorg,
         Self::HeadGoesBack,
+        Self::TimeForged,
         Self::NodeLags,
         Self::RpcError,
         Self::RpcTimeout,

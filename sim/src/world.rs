@@ -322,6 +322,7 @@ impl World {
 
     fn raise_the_curtain(&mut self, actors: &mut JoinSet<()>) {
         let (wild, scale) = self.hardness();
+        let drop = self.plan.climate == Climate::Drop;
         *self.weather.lock().expect("nobody panics while holding it") =
             Weather { lost: 20 * scale, doubled: 20 * scale, reordered: 20 * scale, cut: 10 * scale };
         self.earth.state().mood = Mood {
@@ -334,8 +335,8 @@ impl World {
             events_missing: 300 * scale,
             events_doubled: 300 * scale,
             head_back: 45 * scale,
+            time_forged: if drop { 0 } else { 5 * scale },
         };
-        let drop = self.plan.climate == Climate::Drop;
         let fate = Fate {
             crashes: if drop { 0 } else { 7_000 },
             within: 1_500,
