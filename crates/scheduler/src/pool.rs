@@ -551,7 +551,13 @@ impl Pool {
         self.tasks.get(&id).map_or(0, |entry| entry.stages.len())
     }
 
-    fn is_open(&self, id: TaskId) -> bool {
+    /// Who has been given a task and is expected to contribute.
+    pub(crate) fn at_work(&self, id: TaskId) -> Vec<Address> {
+        let replicates = self.tasks.get(&id).into_iter().flat_map(|e| &e.replicates);
+        replicates.filter(|r| r.is_pending()).map(|r| r.worker).collect()
+    }
+
+    pub(crate) fn is_open(&self, id: TaskId) -> bool {
         self.tasks.get(&id).is_some_and(|e| e.ended.is_none())
     }
 
@@ -585,9 +591,7 @@ impl Pool {
     }
 
     fn abort_all(&mut self, task: TaskId) {
-        let Some(entry) = self.tasks.get(&task) else { return };
-        let at_work = entry.replicates.iter().filter(|r| r.is_pending()).map(|r| r.worker);
-        for worker in at_work.collect::<Vec<_>>() {
+        for worker in self.at_work(task) {
             let cause = Cause::new(CauseCode::TaskNotActive, "its deal is not part of the chain any more");
             self.tell(worker, ToWorker::Abort { task, cause });
         }

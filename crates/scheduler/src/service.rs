@@ -15,8 +15,8 @@ use crate::{
     http::{self, Metrics, Query},
     link::{Door, Event},
     pool::{Facts, Pool},
-    reads::{self, Bag, Standing, Terms},
-    store::{self, Remembered, Store},
+    reads::{self, Bag, Standing},
+    store::{self, Remembered, Store, Terms},
 };
 use bourse_chain::{
     Head, Hub, NodeStatus, PrivateKeySigner, SendError, Sender,
@@ -124,7 +124,7 @@ enum Done {
     News(Result<Option<News>, bourse_chain::Error>),
     Opened(Vec<Bag>, Box<News>, Option<u64>),
     OpenFailed(bourse_chain::Error),
-    Back(Vec<(Remembered, Terms)>),
+    Back(Vec<(Remembered, Terms)>, Vec<Remembered>),
     Stands(u64, DealId, Result<bool, bourse_chain::Error>),
     More(DealId, Result<Option<Box<Bag>>, bourse_chain::Error>),
     Facts(Head, Vec<reads::Read>),
@@ -209,20 +209,16 @@ impl Service {
         self.door.clone()
     }
 
-    /// Puts the remembered tasks back on the table. Meanwhile workers are let in: their logins take longer than this.
-    async fn resume(&mut self) -> Result<(), Error> {
+    /// Puts the remembered tasks back on the table, without a look at the chain: nobody is served before.
+    fn resume(&mut self) -> Result<(), Error> {
         let lately = beside_others(|| self.pool.store.recent(LESSONS))?;
         self.pool.learn(&lately);
         let remembered = beside_others(|| self.pool.store.open_tasks())?;
-        let mut open = 0_usize;
-        for (task, terms) in reads::all_terms(&self.hub, remembered).await {
-            self.agenda.revisit([task.task]);
-            open += usize::from(!task.has_ended());
-            self.put_on_table(task, &terms);
-        }
+        let open = remembered.iter().filter(|task| !task.has_ended()).count();
         if open > 0 {
             info!(tasks = open, "going on with open tasks");
         }
+        self.bring_back(remembered);
         Ok(())
     }
 
@@ -250,11 +246,7 @@ impl Service {
     }
 
     async fn serve(mut self, mut questions: mpsc::Receiver<Query>, shutdown: CancellationToken) -> Result<(), Error> {
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return Ok(()),
-            resumed = self.resume() => resumed?,
-        }
+        self.resume()?;
         let mut tick = tokio::time::interval(self.hub.client.poll_interval().min(Duration::from_secs(1)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut full_pass = tokio::time::interval(self.config.full_pass);
@@ -435,7 +427,7 @@ impl Service {
                 warn!(%error, "cannot follow the chain; trying again");
             }
             Done::Opened(bags, news, since) => self.opened(bags, *news, since)?,
-            Done::Back(tasks) => self.put_back(tasks),
+            Done::Back(known, unknown) => self.put_back(known, unknown),
             Done::Stands(upheavals, deal, stands) => self.hold_against_chain(upheavals, deal, stands),
             Done::More(deal, bag) => self.more(deal, bag)?,
             Done::Facts(head, read) => read.into_iter().for_each(|(id, facts)| self.absorb(id, head, facts)),

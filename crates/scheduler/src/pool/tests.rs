@@ -44,8 +44,15 @@ fn logs_in(pool: &mut Pool, alive: u64) -> Admission {
 /// The same, and it computes the task.
 fn at_work(pool: &mut Pool, alive: u64) -> Admission {
     let admission = logs_in(pool, alive);
-    let task =
-        Remembered { task: TASK, deal: deal(), index: U256::ZERO, result: None, stages: vec![], replicates: vec![] };
+    let task = Remembered {
+        task: TASK,
+        deal: deal(),
+        terms: None,
+        index: U256::ZERO,
+        result: None,
+        stages: vec![],
+        replicates: vec![],
+    };
     pool.open(task, 10_000, Need::default());
     for status in [Status::Created, Status::Computing] {
         pool.record(TASK, WORKER, status, None, pool.now());
@@ -74,6 +81,7 @@ fn what_was_learned_outlives_a_restart() {
         task: TaskId(B256::with_last_byte(n)),
         deal: deal(),
         index: U256::ZERO,
+        terms: None,
         result: None,
         stages: vec![],
         replicates: vec![
@@ -308,7 +316,15 @@ fn a_worker_of_before_the_restart_is_given_up_after_its_silence_though_the_chain
     let history = vec![StatusChange { date: 990, status: Status::Computing, cause: None }];
     let replicates = vec![(WORKER, history)];
     pool.open(
-        Remembered { task: TASK, deal: deal(), index: U256::ZERO, result: None, stages: vec![], replicates },
+        Remembered {
+            task: TASK,
+            deal: deal(),
+            terms: None,
+            index: U256::ZERO,
+            result: None,
+            stages: vec![],
+            replicates,
+        },
         100_000,
         Need::default(),
     );
@@ -345,8 +361,15 @@ fn a_deal_of_thousands_is_opened_no_further_than_workers_are_in_sight() {
     let task = |n: u64| TaskId(B256::from(U256::from(n)));
     for n in 1..=1_000 {
         let deal = Deal { requester: if n == 1_000 { other } else { deal().requester }, ..deal() };
-        let new =
-            Remembered { task: task(n), deal, index: U256::ZERO, result: None, stages: vec![], replicates: vec![] };
+        let new = Remembered {
+            task: task(n),
+            deal,
+            terms: None,
+            index: U256::ZERO,
+            result: None,
+            stages: vec![],
+            replicates: vec![],
+        };
         pool.open(new, 10_000, Need::default());
         pool.want_opened(task(n));
     }
@@ -374,7 +397,11 @@ fn open_tasks_that_nobody_here_can_run_hold_back_only_those_of_their_requester()
     let put = |pool: &mut Pool, n: u64, requester: Address| {
         let deal = Deal { requester, ..deal() };
         let (index, result, stages, replicates) = (U256::ZERO, None, vec![], vec![]);
-        pool.open(Remembered { task: task(n), deal, index, result, stages, replicates }, 10_000, Need::default());
+        pool.open(
+            Remembered { task: task(n), deal, terms: None, index, result, stages, replicates },
+            10_000,
+            Need::default(),
+        );
         pool.want_opened(task(n));
     };
     for n in 1..=2 * OPENED_AHEAD as u64 {
