@@ -24,6 +24,7 @@ use bourse_service::{
     defect::{Defect, planted},
     journal::Error,
 };
+use hear::MAX_CHANGES;
 use replicate::{Lesson, Replicate, before_contributed, before_revealed, judgement, lessons, may_try_again};
 use std::collections::{BTreeMap, BTreeSet};
 use tracing::info;
@@ -108,11 +109,13 @@ pub(crate) struct Facts {
 pub(crate) enum Heard {
     /// That it takes no more work.
     Draining,
+    /// Nothing: it has no part in the task.
+    Nothing,
     /// Something about a task changed.
     Progress(TaskId),
     /// Nothing that was not known of a task.
     Known(TaskId),
-    /// The same, and the worker can take more work.
+    /// Something changed or may have, and the worker can take more work.
     Free(TaskId),
     /// A result that is to be checked.
     Result(TaskId, ResultLink),
@@ -420,6 +423,10 @@ impl Pool {
         let after = match known {
             Some(replicate) => {
                 (before, voted) = (replicate.is_pending(), replicate.has_voted());
+                if status == Status::Created && replicate.history.len() >= MAX_CHANGES {
+                    self.store.afresh(id, worker);
+                    replicate.history.retain(|c| c.status == Status::Created);
+                }
                 replicate.history.push(change);
                 if status == Status::Contributed && before {
                     self.runs.finished(entry.deal.app.pointer, now.saturating_sub(replicate.began()));

@@ -111,6 +111,7 @@ enum Note {
     Reopened(TaskId),
     Forgotten(TaskId),
     Status(TaskId, Address, StatusChange),
+    Afresh(TaskId, Address),
     Result(TaskId, ResultLink),
 }
 
@@ -244,6 +245,11 @@ impl Store {
         self.notes.push(Note::Status(task, worker, change));
     }
 
+    /// That a replicate is assigned anew: of what it came to before, only its beginnings are kept.
+    pub(crate) fn afresh(&mut self, task: TaskId, worker: Address) {
+        self.notes.push(Note::Afresh(task, worker));
+    }
+
     /// Where a result lies, and that its worker has done its part.
     pub(crate) fn result(&mut self, task: TaskId, worker: Address, link: &ResultLink, change: StatusChange) {
         self.notes.push(Note::Result(task, link.clone()));
@@ -371,6 +377,11 @@ impl Note {
             Self::Status(task, worker, change) => run(
                 "INSERT INTO replicate (task, worker, change) VALUES ((SELECT seq FROM task WHERE task = ?1), ?2, ?3)",
                 params![task.0.as_slice(), worker.as_slice(), write(change)],
+            ),
+            Self::Afresh(task, worker) => run(
+                "DELETE FROM replicate WHERE task = (SELECT seq FROM task WHERE task = ?1) AND worker = ?2
+                AND json_extract(change, '$.status') <> ?3",
+                params![task.0.as_slice(), worker.as_slice(), Status::Created.to_string()],
             ),
             Self::Result(task, link) => {
                 run("UPDATE task SET result = ?2 WHERE task = ?1", params![task.0.as_slice(), write(link)])

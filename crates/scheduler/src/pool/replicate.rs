@@ -81,10 +81,15 @@ impl Replicate {
         self.history.iter().fold(Upload::default(), |upload, change| upload.after(change.status, change.date))
     }
 
-    /// When it was assigned last: a replicate that failed without a contribution may be assigned again.
+    /// Its changes since it was assigned last: a replicate that failed without a contribution may be assigned again.
+    pub(super) fn attempt(&self) -> &[StatusChange] {
+        let began = self.history.iter().rposition(|c| c.status == Status::Created);
+        &self.history[began.unwrap_or(0)..]
+    }
+
+    /// When it was assigned last.
     pub(super) fn began(&self) -> u64 {
-        let began = self.history.iter().rev().find(|c| c.status == Status::Created);
-        began.or(self.history.first()).map_or(0, |c| c.date)
+        self.attempt().first().map_or(0, |c| c.date)
     }
 }
 

@@ -80,8 +80,8 @@ fn what_was_learned_outlives_a_restart() {
     let task = |n: u8| Remembered {
         task: TaskId(B256::with_last_byte(n)),
         deal: deal(),
-        index: U256::ZERO,
         terms: None,
+        index: U256::ZERO,
         result: None,
         stages: vec![],
         replicates: vec![
@@ -458,4 +458,41 @@ fn a_worker_that_talks_without_end_is_not_listened_to_without_end() {
     let told = pool.show(TASK).unwrap().replicates.remove(0).status_update_list;
     assert_eq!(told.len(), MAX_CHANGES);
     assert!(told.iter().filter_map(|c| c.cause.as_ref()).all(|c| c.evidence.len() <= MAX_EVIDENCE));
+}
+
+#[test]
+fn a_worker_that_has_talked_too_much_is_listened_to_when_it_is_assigned_again() {
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    pool.store.take(&deal(), &[(TASK, U256::ZERO)]);
+    let _connection = at_work(&mut pool, 1_000);
+    let attempts = 5;
+    for attempt in 1..=attempts {
+        for n in 0..2 * MAX_CHANGES {
+            let status = if n % 2 == 0 { Status::Running } else { Status::Computed };
+            pool.hear(WORKER, ToScheduler::Report { task: TASK, status, cause: None });
+        }
+        assert_ne!(status(&pool), Status::Computing, "attempt {attempt}");
+        pool.record(TASK, WORKER, Status::Failed, None, pool.now());
+        pool.record(TASK, WORKER, Status::Created, None, pool.now());
+        pool.hear(WORKER, ToScheduler::Report { task: TASK, status: Status::Computing, cause: None });
+        assert_eq!(status(&pool), Status::Computing, "attempt {attempt}");
+    }
+    let told = pool.show(TASK).unwrap().replicates.remove(0).status_update_list;
+    assert!(told.len() < MAX_CHANGES, "{} changes are kept", told.len());
+    assert_eq!(told.iter().filter(|change| change.status == Status::Created).count(), attempts + 1);
+    pool.flush().unwrap();
+    assert_eq!(pool.store.task(TASK).unwrap().unwrap().replicates, [(WORKER, told)]);
+}
+
+#[test]
+fn what_a_worker_says_of_the_tasks_of_others_leads_to_nothing() {
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    let _connection = at_work(&mut pool, 1_000);
+    let stranger = Address::with_last_byte(66);
+    let report = |status| ToScheduler::Report { task: TASK, status, cause: None };
+    let uploaded = ToScheduler::Uploaded { task: TASK, link: ResultLink::ipfs("/ipfs/x".into()) };
+    for message in [report(Status::Computing), report(Status::Failed), report(Status::Completed), uploaded] {
+        assert_eq!(pool.hear(stranger, message), Heard::Nothing);
+    }
+    assert_eq!(pool.hear(WORKER, report(Status::Failed)), Heard::Free(TASK));
 }

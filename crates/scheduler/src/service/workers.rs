@@ -20,7 +20,7 @@ impl Service {
             Event::Joined { worker, login, holds, answer } => self.join(worker, *login, &holds, answer),
             Event::Said { worker, connection, message } if self.pool.crew.is_current(worker, connection) => {
                 match self.pool.hear(worker, message) {
-                    Heard::Draining => {}
+                    Heard::Draining | Heard::Nothing => {}
                     Heard::Progress(task) => self.agenda.add(task),
                     // When thousands come back and say where they are, nobody is to wait for the chain because of it.
                     Heard::Known(task) => self.agenda.revisit([task]),
