@@ -200,7 +200,7 @@ impl Pool {
     /// Whether a worker was asked for its result and may still bring it.
     pub(crate) fn is_asked(&self, id: TaskId, worker: Address) -> bool {
         let shown = |s| matches!(s, Status::ResultUploadRequested | Status::ResultUploading);
-        let asked = |r: &Replicate| shown(r.status()) && r.upload().asked.is_some();
+        let asked = |r: &Replicate| shown(r.status()) && r.upload(self.now()).asked.is_some();
         self.tasks.get(&id).and_then(|e| e.replicate_of(worker)).is_some_and(asked)
     }
 
@@ -287,7 +287,8 @@ impl Pool {
         let passes = |at: u64| after < at && at <= until;
         let due = |e: &Entry| {
             let c = &e.chain;
-            let lease = |r: &Replicate| passes(r.began().saturating_add(e.period)) || r.upload().ends().any(passes);
+            let lease =
+                |r: &Replicate| passes(r.began().saturating_add(e.period)) || r.upload(after).ends().any(passes);
             [c.contribution_deadline, c.reveal_deadline, c.final_deadline].into_iter().any(passes)
                 || self.replaced(e).into_iter().any(passes)
                 || e.replicates.iter().any(lease)
@@ -342,7 +343,7 @@ impl Pool {
             weight: r.weight,
             connected: self.crew.is_here(r.worker),
             late: now >= replaced && !planted(Defect::SilentKept),
-            upload: r.upload(),
+            upload: r.upload(now),
         };
         entry.replicates.iter().zip(self.replaced(entry)).map(part).collect()
     }
@@ -401,7 +402,7 @@ impl Pool {
             if r.is_pending() && now >= r.began().saturating_add(entry.period) {
                 let cause = Cause::new(CauseCode::WorkerLost, format!("no contribution within {} s", entry.period));
                 expired.push((r.worker, Status::WorkerLost, cause));
-            } else if entry.result.is_none() && !r.status().is_final() && r.upload().is_over(now) {
+            } else if entry.result.is_none() && !r.status().is_final() && r.upload(now).is_over(now) {
                 let cause = Cause::new(CauseCode::ResultUploadFailed, format!("no result within {UPLOAD_LEASE} s"));
                 expired.push((r.worker, Status::ResultUploadFailed, cause));
             }

@@ -46,7 +46,7 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
     task::{JoinError, JoinSet},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tracing::{error, info, warn};
 use transactions::{Tx, openings};
@@ -101,7 +101,7 @@ pub struct Service {
     standings: Standings,
     /// The block from which deposits are looked for.
     deposits_from: Option<u64>,
-    /// Transactions and checks under way or to be retried: not before the given second.
+    /// Transactions under way or to be retried: not before the given second.
     waiting: BTreeMap<String, u64>,
     /// Transactions that were mined and failed, and how often: the next try is another transaction.
     failed: BTreeMap<TaskId, BTreeMap<String, u32>>,
@@ -145,7 +145,7 @@ impl Service {
         hub: Hub,
     ) -> Result<(Self, bourse_chain::SenderLoop), Error> {
         let journal = Journal::open(&config.dir.join("scheduler.db"), store::SCHEMA)?;
-        let results = Gateway { http: edge::client(Duration::from_secs(60)), url: config.gateway_url.clone() };
+        let results = Gateway { http: edge::client(check::IDLE), url: config.gateway_url.clone() };
         Self::over(config, key, hub, journal, Arc::new(results)).await
     }
 
@@ -522,6 +522,7 @@ impl Service {
                 Step::Initialize => self.pool.want_opened(id),
                 Step::AddWorker => self.add_workers(id),
                 Step::Reveal(worker) => self.pool.tell(worker, ToWorker::Reveal { task: id }),
+                Step::Upload(worker) if self.pool.is_checked(id, worker) => {}
                 Step::Upload(worker) => {
                     if !self.pool.is_asked(id, worker) {
                         self.pool.record(id, worker, Status::ResultUploadRequested, None, now);
@@ -569,16 +570,13 @@ impl Service {
         self.pool.wait_no_more(id);
     }
 
-    /// Compares an uploaded result with what was agreed on, beside the loop.
-    fn check(&mut self, task: TaskId, worker: Address, link: ResultLink) {
-        let Some(agreed) = self.pool.digest(task) else { return };
-        let name = format!("check:{task}:{worker}");
-        if self.waiting.insert(name, u64::MAX).is_some() {
-            return;
-        }
+    /// Compares an uploaded result with what was agreed on, beside the loop, after a while.
+    fn check(&mut self, task: TaskId, worker: Address, link: ResultLink, after: Duration) {
+        let agreed = self.pool.digest(task).unwrap_or_default();
         let results = self.results.clone();
         let pushed = self.pool.entry(task).is_some_and(|entry| entry.deal.has_callback());
         self.jobs.spawn(async move {
+            sleep(after).await;
             let result = match pushed {
                 true => check::callback(&*results, &link, agreed).await.map(drop),
                 false => check::result(&*results, &link, agreed).await,
@@ -588,10 +586,18 @@ impl Service {
     }
 
     fn checked(&mut self, id: TaskId, worker: Address, link: ResultLink, result: Result<(), check::Error>) {
-        self.waiting.remove(&format!("check:{id}:{worker}"));
+        if let Err(error) = &result
+            && error.is_of_the_store()
+            && self.pool.lacks_result(id)
+        {
+            warn!(task = %id, %worker, %error, "the uploaded result cannot be read; trying again");
+            return self.check(id, worker, link, Duration::from_secs(RETRY));
+        }
+        self.pool.end_check(id, worker);
         self.agenda.add(id);
         match result {
             Ok(()) => self.pool.uploaded(id, worker, link),
+            Err(error) if error.is_of_the_store() || !self.pool.is_open(id) => {}
             Err(error) => {
                 warn!(task = %id, %worker, %error, "the uploaded result is not accepted");
                 let cause = Cause::new(CauseCode::ResultUploadFailed, error.to_string());

@@ -81,10 +81,42 @@ impl Pool {
         }
     }
 
-    /// Notes a checked result.
+    /// Whether a result of the task is looked for.
+    pub(crate) fn lacks_result(&self, id: TaskId) -> bool {
+        self.digest(id).is_some() && self.tasks.get(&id).is_some_and(|e| e.result.is_none() && e.ended.is_none())
+    }
+
+    /// Whether what a worker says it has stored is being checked.
+    pub(crate) fn is_checked(&self, id: TaskId, worker: Address) -> bool {
+        let replicate = self.tasks.get(&id).and_then(|e| e.replicate_of(worker));
+        replicate.is_some_and(|r| r.checked_since.is_some())
+    }
+
+    /// Notes that what a worker says it has stored is being checked. Says whether that is to be done, and was not so before.
+    pub(crate) fn begin_check(&mut self, id: TaskId, worker: Address) -> bool {
+        let (now, lacks_result) = (self.now(), self.lacks_result(id));
+        match self.replicate_mut(id, worker) {
+            Some(r) if lacks_result && r.checked_since.is_none() => r.checked_since = Some(now),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The check has come to an end.
+    pub(crate) fn end_check(&mut self, id: TaskId, worker: Address) {
+        if let Some(r) = self.replicate_mut(id, worker) {
+            r.checked_since = None;
+        }
+    }
+
+    fn replicate_mut(&mut self, id: TaskId, worker: Address) -> Option<&mut Replicate> {
+        self.tasks.get_mut(&id)?.replicates.iter_mut().find(|r| r.worker == worker)
+    }
+
+    /// Notes a checked result, unless there is one or the task has ended.
     pub(crate) fn uploaded(&mut self, id: TaskId, worker: Address, link: ResultLink) {
         let change = StatusChange { date: self.now(), status: Status::ResultUploaded, cause: None };
-        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let Some(entry) = self.tasks.get_mut(&id).filter(|e| e.result.is_none() && e.ended.is_none()) else { return };
         self.store.result(id, worker, &link, change.clone());
         entry.result = Some(link);
         if let Some(r) = entry.replicates.iter_mut().find(|r| r.worker == worker) {

@@ -1,5 +1,6 @@
 use super::{
     hear::{MAX_CHANGES, MAX_EVIDENCE},
+    replicate::CHECK,
     *,
 };
 use crate::{crew::Admission, link::Applicant, store::tests::deal};
@@ -495,4 +496,35 @@ fn what_a_worker_says_of_the_tasks_of_others_leads_to_nothing() {
         assert_eq!(pool.hear(stranger, message), Heard::Nothing);
     }
     assert_eq!(pool.hear(WORKER, report(Status::Failed)), Heard::Free(TASK));
+}
+
+#[test]
+fn a_result_that_cannot_be_read_soon_is_no_failure_of_its_worker_which_keeps_its_turn_only_so_long() {
+    let clock = Clock::virtual_at(1_000);
+    let mut pool = pool(&clock);
+    let _connection = at_work(&mut pool, 1_000);
+    let revealing = |pool: &Pool| {
+        let Facts { task, votes, block } = contributed(pool, ContributionStatus::Proved);
+        let digest = ResultDigest(B256::repeat_byte(3));
+        let (status, consensus, reveal_deadline) = (TaskStatus::Revealing, votes[0].hash, 20_000);
+        let task = ChainTask { status, consensus, digest, reveal_deadline, revealed: 1, winners: 1, ..task };
+        Facts { task, votes, block }
+    };
+    let next = |pool: &mut Pool| {
+        let facts = revealing(pool);
+        pool.absorb(TASK, facts)
+    };
+    assert_eq!(next(&mut pool), [Step::Upload(WORKER)]);
+    pool.record(TASK, WORKER, Status::ResultUploadRequested, None, pool.now());
+    assert!(pool.begin_check(TASK, WORKER));
+    clock.advance(Duration::from_secs(CHECK - 1));
+    assert!(!pool.begin_check(TASK, WORKER), "it is under way, and is not made longer");
+    assert_eq!(next(&mut pool), [Step::Upload(WORKER)], "nobody else is asked");
+    assert_eq!(pool.due(pool.now(), pool.now() + 1), [TASK]);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(next(&mut pool), [], "its turn is over");
+    assert_eq!((status(&pool), pool.crew.strikes(WORKER)), (Status::ResultUploadRequested, 0));
+    pool.uploaded(TASK, WORKER, ResultLink::ipfs("/ipfs/x".into()));
+    pool.end_check(TASK, WORKER);
+    assert!(matches!(next(&mut pool)[..], [Step::Finalize(_)]));
 }

@@ -11,6 +11,7 @@ use bourse_protocol::{
     ids::TaskId,
     link::{Assignment, ToWorker, Welcome},
 };
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::info;
 
@@ -31,7 +32,11 @@ impl Service {
                         self.hand_out();
                         self.pool.say_no_work(worker);
                     }
-                    Heard::Result(task, link) => self.check(task, worker, link),
+                    Heard::Result(task, link) => {
+                        if self.pool.begin_check(task, worker) {
+                            self.check(task, worker, link, Duration::ZERO);
+                        }
+                    }
                 }
             }
             Event::Left { worker, connection, session } => {
