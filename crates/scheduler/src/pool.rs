@@ -24,7 +24,7 @@ use bourse_service::{
     defect::{Defect, planted},
     journal::Error,
 };
-use hear::MAX_EVIDENCE;
+use hear::{MAX_CHANGES, MAX_EVIDENCE};
 use replicate::{Lesson, Replicate, before_contributed, before_revealed, judgement, lessons, may_try_again};
 use std::collections::{BTreeMap, BTreeSet};
 use tracing::info;
@@ -118,11 +118,13 @@ pub(crate) struct Facts {
 pub(crate) enum Heard {
     /// That it takes no more work.
     Draining,
+    /// Nothing: it has no part in the task.
+    Nothing,
     /// Something about a task changed.
     Progress(TaskId),
     /// Nothing that was not known of a task.
     Known(TaskId),
-    /// The same, and the worker can take more work.
+    /// Something changed or may have, and the worker can take more work.
     Free(TaskId),
     /// A result that is to be checked.
     Result(TaskId, ResultLink),
@@ -208,7 +210,7 @@ impl Pool {
     /// Whether a worker was asked for its result and may still bring it.
     pub(crate) fn is_asked(&self, id: TaskId, worker: Address) -> bool {
         let shown = |s| matches!(s, Status::ResultUploadRequested | Status::ResultUploading);
-        let asked = |r: &Replicate| shown(r.status()) && r.upload().asked.is_some();
+        let asked = |r: &Replicate| shown(r.status()) && r.upload(self.now()).asked.is_some();
         self.tasks.get(&id).and_then(|e| e.replicate_of(worker)).is_some_and(asked)
     }
 
@@ -296,7 +298,8 @@ impl Pool {
         let passes = |at: u64| after < at && at <= until;
         let due = |e: &Entry| {
             let c = &e.chain;
-            let lease = |r: &Replicate| passes(r.began().saturating_add(e.period)) || r.upload().ends().any(passes);
+            let lease =
+                |r: &Replicate| passes(r.began().saturating_add(e.period)) || r.upload(after).ends().any(passes);
             [c.contribution_deadline, c.reveal_deadline, c.final_deadline].into_iter().any(passes)
                 || self.replaced(e).into_iter().any(passes)
                 || e.replicates.iter().any(lease)
@@ -353,7 +356,7 @@ impl Pool {
             weight: r.weight,
             connected: self.crew.is_here(r.worker),
             late: now >= replaced && !planted(Defect::SilentKept),
-            upload: r.upload(),
+            upload: r.upload(now),
         };
         entry.replicates.iter().zip(self.replaced(entry)).map(part).collect()
     }
@@ -429,7 +432,7 @@ impl Pool {
             if r.is_pending() && now >= r.began().saturating_add(entry.period) {
                 let cause = Cause::new(CauseCode::WorkerLost, format!("no contribution within {} s", entry.period));
                 expired.push((r.worker, Status::WorkerLost, cause));
-            } else if entry.result.is_none() && !r.status().is_final() && r.upload().is_over(now) {
+            } else if entry.result.is_none() && !r.status().is_final() && r.upload(now).is_over(now) {
                 let cause = Cause::new(CauseCode::ResultUploadFailed, format!("no result within {UPLOAD_LEASE} s"));
                 expired.push((r.worker, Status::ResultUploadFailed, cause));
             }
@@ -451,6 +454,10 @@ impl Pool {
         let after = match known {
             Some(replicate) => {
                 (before, voted) = (replicate.is_pending(), replicate.has_voted());
+                if status == Status::Created && replicate.history.len() >= MAX_CHANGES {
+                    self.store.afresh(id, worker);
+                    replicate.history.retain(|c| c.status == Status::Created);
+                }
                 replicate.history.push(change);
                 if status == Status::Contributed && before {
                     self.runs.finished(entry.deal.app.pointer, now.saturating_sub(replicate.began()));
@@ -585,7 +592,13 @@ impl Pool {
         self.tasks.get(&id).and_then(last).map_or(0, |at| at + 1)
     }
 
-    fn is_open(&self, id: TaskId) -> bool {
+    /// Who has been given a task and is expected to contribute.
+    pub(crate) fn at_work(&self, id: TaskId) -> Vec<Address> {
+        let replicates = self.tasks.get(&id).into_iter().flat_map(|e| &e.replicates);
+        replicates.filter(|r| r.is_pending()).map(|r| r.worker).collect()
+    }
+
+    pub(crate) fn is_open(&self, id: TaskId) -> bool {
         self.tasks.get(&id).is_some_and(|e| e.ended.is_none())
     }
 
@@ -619,9 +632,7 @@ impl Pool {
     }
 
     fn abort_all(&mut self, task: TaskId) {
-        let Some(entry) = self.tasks.get(&task) else { return };
-        let at_work = entry.replicates.iter().filter(|r| r.is_pending()).map(|r| r.worker);
-        for worker in at_work.collect::<Vec<_>>() {
+        for worker in self.at_work(task) {
             let cause = Cause::new(CauseCode::TaskNotActive, "its deal is not part of the chain any more");
             self.tell(worker, ToWorker::Abort { task, cause });
         }

@@ -1,6 +1,10 @@
 //! What the scheduler reads of the chain, for its loop to decide on. Nothing is decided and nothing is kept here.
 
-use crate::{bags::Window, pool::Facts, store::Remembered};
+use crate::{
+    bags::Window,
+    pool::Facts,
+    store::{Remembered, Terms},
+};
 use bourse_chain::{
     Error, Head, Hub,
     alloy::{rpc::types::Filter, sol_types::SolEvent},
@@ -15,16 +19,16 @@ use bourse_protocol::{
     money::Nrlc,
     task::Vote,
 };
-use futures_util::future::{join_all, try_join};
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    time::Duration,
+use futures_util::{
+    StreamExt,
+    future::{join_all, try_join},
+    stream,
 };
-use tokio::time::sleep;
+use std::collections::BTreeMap;
 use tracing::warn;
 
-/// What cannot be read and is waited for is tried again after this time.
-const LATER: Duration = Duration::from_secs(1);
+/// Terms that are read at a time.
+const TERMS: usize = 16;
 /// Blocks that are searched for deposits at once.
 const DEPOSITS: u64 = 5_000;
 /// Of these the newest, that are searched again the next time.
@@ -32,14 +36,6 @@ const AGAIN: u64 = 16;
 
 /// A task, and what was read of it; nothing if what is known of it is still true.
 pub(crate) type Read = (TaskId, Result<Option<Facts>, Error>);
-
-/// What is needed to work on the tasks of a deal, and is not in the deal.
-#[derive(Clone, Debug)]
-pub(crate) struct Terms {
-    /// The T of its category, in seconds.
-    pub(crate) period: u64,
-    pub(crate) app_type: String,
-}
 
 /// Tasks of a deal that can come on the table, and what is needed to work on them.
 pub(crate) struct Bag {
@@ -137,29 +133,26 @@ pub(crate) async fn news(
     Ok((bags, Some(shared.map_or(0, |block| block.timestamp))))
 }
 
-/// What is needed to work on each of these tasks; waits while it cannot be read.
-pub(crate) async fn all_terms(hub: &Hub, tasks: Vec<Remembered>) -> Vec<(Remembered, Terms)> {
-    let (mut known, mut all) = (BTreeMap::new(), Vec::with_capacity(tasks.len()));
+/// What is needed to work on each of these tasks, and those of which it cannot be read now. The hub has it for every deal, so
+/// whatever a node says instead is no reason to give a task up, or to stop.
+pub(crate) async fn all_terms(hub: &Hub, tasks: Vec<Remembered>) -> (Vec<(Remembered, Terms)>, Vec<Remembered>) {
+    let mut alike = BTreeMap::<_, Vec<_>>::new();
     for task in tasks {
-        let terms = match known.entry((task.deal.app.pointer, task.deal.category)) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(terms_in_time(hub, &task.deal).await),
-        };
-        all.push((task, terms.clone()));
+        alike.entry((task.deal.app.pointer, task.deal.category)).or_default().push(task);
     }
-    all
-}
-
-/// The terms of a deal that was read before; waits while they cannot be read. The hub has them for every deal, so whatever
-/// a node says instead is no reason to give a task up, or to stop.
-async fn terms_in_time(hub: &Hub, deal: &Deal) -> Terms {
-    loop {
-        match terms(hub, deal).await {
-            Ok(terms) => return terms,
-            Err(error) => warn!(deal = %deal.id, %error, "cannot read what tasks of the deal need; trying again"),
+    let read = alike.into_values().map(|tasks| async move { (terms(hub, &tasks[0].deal).await, tasks) });
+    let mut read = stream::iter(read).buffered(TERMS);
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    while let Some((terms, tasks)) = read.next().await {
+        match terms {
+            Ok(terms) => known.extend(tasks.into_iter().map(|task| (task, terms.clone()))),
+            Err(error) => {
+                warn!(deal = %tasks[0].deal.id, %error, "cannot read what tasks of the deal need; trying again");
+                unknown.extend(tasks);
+            }
         }
-        sleep(LATER.max(hub.client.poll_interval())).await;
     }
+    (known, unknown)
 }
 
 /// At most `room` tasks of a deal from number `from` within it, with what is needed to work on them.

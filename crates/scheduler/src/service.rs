@@ -15,8 +15,8 @@ use crate::{
     http::{self, Query},
     link::{Door, Event},
     pool::{Facts, Pool},
-    reads::{self, Bag, Standing, Terms},
-    store::{self, Remembered, Store},
+    reads::{self, Bag, Standing},
+    store::{self, Remembered, Store, Terms},
 };
 use bourse_chain::{
     Head, Hub, NodeStatus, PrivateKeySigner, SendError, Sender,
@@ -47,7 +47,7 @@ use tokio::{
     net::TcpListener,
     sync::mpsc,
     task::{JoinError, JoinSet},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tracing::{error, info, warn};
 use transactions::{Attempt, Tx, openings};
@@ -102,7 +102,7 @@ pub struct Service {
     standings: Standings,
     /// The block from which deposits are looked for.
     deposits_from: Option<u64>,
-    /// Transactions and checks under way or to be retried: not before the given second.
+    /// Transactions under way or to be retried: not before the given second.
     waiting: BTreeMap<String, u64>,
     /// Transactions that were mined and failed, and how often: the next try is another transaction.
     failed: BTreeMap<TaskId, BTreeMap<String, u32>>,
@@ -125,7 +125,7 @@ enum Done {
     News(Result<Option<News>, bourse_chain::Error>),
     Opened(Vec<Bag>, Box<News>, Option<u64>),
     OpenFailed(bourse_chain::Error),
-    Back(Vec<(Remembered, Terms)>),
+    Back(Vec<(Remembered, Terms)>, Vec<Remembered>),
     Stands(u64, DealId, Result<bool, bourse_chain::Error>),
     More(DealId, Result<Option<Box<Bag>>, bourse_chain::Error>),
     Facts(Head, Vec<reads::Read>),
@@ -147,7 +147,7 @@ impl Service {
         hub: Hub,
     ) -> Result<(Self, bourse_chain::SenderLoop), Error> {
         let journal = Journal::open(&config.dir.join("scheduler.db"), store::SCHEMA)?;
-        let results = Gateway { http: edge::client(Duration::from_secs(60)), url: config.gateway_url.clone() };
+        let results = Gateway { http: edge::client(check::IDLE), url: config.gateway_url.clone() };
         Self::over(config, key, hub, journal, Arc::new(results)).await
     }
 
@@ -215,20 +215,16 @@ impl Service {
         self.door.clone()
     }
 
-    /// Puts the remembered tasks back on the table. Meanwhile workers are let in: their logins take longer than this.
-    async fn resume(&mut self) -> Result<(), Error> {
+    /// Puts the remembered tasks back on the table, without a look at the chain: nobody is served before.
+    fn resume(&mut self) -> Result<(), Error> {
         let lately = beside_others(|| store::recent(&self.pool.store.journal, LESSONS))?;
         self.pool.learn(&lately);
         let remembered = beside_others(|| self.pool.store.open_tasks())?;
-        let mut open = 0_usize;
-        for (task, terms) in reads::all_terms(&self.hub, remembered).await {
-            self.agenda.revisit([task.task]);
-            open += usize::from(!task.has_ended());
-            self.put_on_table(task, &terms);
-        }
+        let open = remembered.iter().filter(|task| !task.has_ended()).count();
         if open > 0 {
             info!(tasks = open, "going on with open tasks");
         }
+        self.bring_back(remembered);
         Ok(())
     }
 
@@ -256,11 +252,7 @@ impl Service {
     }
 
     async fn serve(mut self, mut questions: mpsc::Receiver<Query>, shutdown: CancellationToken) -> Result<(), Error> {
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => return Ok(()),
-            resumed = self.resume() => resumed?,
-        }
+        self.resume()?;
         let mut tick = tokio::time::interval(self.hub.client.poll_interval().min(Duration::from_secs(1)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut full_pass = tokio::time::interval(self.config.full_pass);
@@ -444,7 +436,7 @@ impl Service {
                 warn!(%error, "cannot follow the chain; trying again");
             }
             Done::Opened(bags, news, since) => self.opened(bags, *news, since)?,
-            Done::Back(tasks) => self.put_back(tasks),
+            Done::Back(known, unknown) => self.put_back(known, unknown),
             Done::Stands(upheavals, deal, stands) => self.hold_against_chain(upheavals, deal, stands),
             Done::More(deal, bag) => self.more(deal, bag)?,
             Done::Facts(head, read) => read.into_iter().for_each(|(id, facts)| self.absorb(id, head, facts)),
@@ -531,6 +523,7 @@ impl Service {
                 Step::Initialize => self.pool.want_opened(id),
                 Step::AddWorker => self.add_workers(id),
                 Step::Reveal(worker) => self.pool.tell(worker, ToWorker::Reveal { task: id }),
+                Step::Upload(worker) if self.pool.is_checked(id, worker) => {}
                 Step::Upload(worker) => {
                     if !self.pool.is_asked(id, worker) {
                         self.pool.record(id, worker, Status::ResultUploadRequested, None, now);
@@ -578,16 +571,13 @@ impl Service {
         self.pool.wait_no_more(id);
     }
 
-    /// Compares an uploaded result with what was agreed on, beside the loop.
-    fn check(&mut self, task: TaskId, worker: Address, link: ResultLink) {
-        let Some(agreed) = self.pool.digest(task) else { return };
-        let name = format!("check:{task}:{worker}");
-        if self.waiting.insert(name, u64::MAX).is_some() {
-            return;
-        }
+    /// Compares an uploaded result with what was agreed on, beside the loop, after a while.
+    fn check(&mut self, task: TaskId, worker: Address, link: ResultLink, after: Duration) {
+        let agreed = self.pool.digest(task).unwrap_or_default();
         let results = self.results.clone();
         let pushed = self.pool.entry(task).is_some_and(|entry| entry.deal.has_callback());
         self.jobs.spawn(async move {
+            sleep(after).await;
             let result = match pushed {
                 true => check::callback(&*results, &link, agreed).await.map(drop),
                 false => check::result(&*results, &link, agreed).await,
@@ -597,10 +587,18 @@ impl Service {
     }
 
     fn checked(&mut self, id: TaskId, worker: Address, link: ResultLink, result: Result<(), check::Error>) {
-        self.waiting.remove(&format!("check:{id}:{worker}"));
+        if let Err(error) = &result
+            && error.is_of_the_store()
+            && self.pool.lacks_result(id)
+        {
+            warn!(task = %id, %worker, %error, "the uploaded result cannot be read; trying again");
+            return self.check(id, worker, link, Duration::from_secs(RETRY));
+        }
+        self.pool.end_check(id, worker);
         self.agenda.add(id);
         match result {
             Ok(()) => self.pool.uploaded(id, worker, link),
+            Err(error) if error.is_of_the_store() || !self.pool.is_open(id) => {}
             Err(error) => {
                 warn!(task = %id, %worker, %error, "the uploaded result is not accepted");
                 let cause = Cause::new(CauseCode::ResultUploadFailed, error.to_string());

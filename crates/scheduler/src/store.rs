@@ -11,7 +11,7 @@ use bourse_protocol::{
 };
 use bourse_service::journal::{Error, Journal};
 use rusqlite::{Connection, params, types::FromSqlError};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 
 pub(crate) const SCHEMA: &[&str] = &[
@@ -87,6 +87,8 @@ pub(crate) const SCHEMA: &[&str] = &[
     CREATE INDEX stage_of ON stage (task);
     CREATE INDEX replicate_of ON replicate (task);
     ",
+    // What tasks of the deal need beyond it: nothing until it is read, for deals of earlier versions.
+    "ALTER TABLE deal ADD COLUMN terms TEXT;",
 ];
 
 /// The scheduler's memory. What is noted waits for [`Store::flush`], which writes all of it in one transaction.
@@ -100,6 +102,7 @@ pub(crate) struct Store {
 #[derive(Debug)]
 enum Note {
     Deal(Box<Deal>),
+    Terms(DealId, Terms),
     Task(TaskId, DealId, U256),
     Cursor(Cursor),
     Bag(DealId, Option<U256>),
@@ -108,7 +111,16 @@ enum Note {
     Reopened(TaskId),
     Forgotten(TaskId),
     Status(TaskId, Address, StatusChange),
+    Afresh(TaskId, Address),
     Result(TaskId, ResultLink),
+}
+
+/// What is needed to work on the tasks of a deal, and is not in the deal. It never changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Terms {
+    /// The T of its category, in seconds.
+    pub(crate) period: u64,
+    pub(crate) app_type: String,
 }
 
 /// A task as it was remembered.
@@ -116,6 +128,8 @@ enum Note {
 pub(crate) struct Remembered {
     pub(crate) task: TaskId,
     pub(crate) deal: Deal,
+    /// Of the deal, if they were kept.
+    pub(crate) terms: Option<Terms>,
     pub(crate) index: U256,
     pub(crate) result: Option<ResultLink>,
     pub(crate) stages: Vec<StageChange>,
@@ -178,6 +192,11 @@ impl Store {
         self.notes.extend(tasks.iter().map(|(task, index)| Note::Task(*task, deal.id, *index)));
     }
 
+    /// What tasks of a deal, one of which was taken, need.
+    pub(crate) fn terms(&mut self, deal: DealId, terms: &Terms) {
+        self.notes.push(Note::Terms(deal, terms.clone()));
+    }
+
     /// The number within the deal of its first task that was not taken, if one was not.
     pub(crate) fn taken(&mut self, deal: DealId, next: Option<U256>) {
         self.notes.push(Note::Bag(deal, next));
@@ -226,6 +245,11 @@ impl Store {
         self.notes.push(Note::Status(task, worker, change));
     }
 
+    /// That a replicate is assigned anew: of what it came to before, only its beginnings are kept.
+    pub(crate) fn afresh(&mut self, task: TaskId, worker: Address) {
+        self.notes.push(Note::Afresh(task, worker));
+    }
+
     /// Where a result lies, and that its worker has done its part.
     pub(crate) fn result(&mut self, task: TaskId, worker: Address, link: &ResultLink, change: StatusChange) {
         self.notes.push(Note::Result(task, link.clone()));
@@ -265,8 +289,11 @@ fn load(journal: &Journal, which: &str, arguments: &[&dyn rusqlite::ToSql]) -> R
         format!("SELECT {key}, {columns} FROM {table} WHERE {key} IN (SELECT {chosen} FROM task {which}) ORDER BY seq")
     };
     journal.read(|c| {
-        let mut query = c.prepare_cached(&of("seq", "deal", "body", "deal"))?;
-        let deals = query.query_map(arguments, |row| Ok((row.get::<_, i64>(0)?, read::<Deal>(row.get(1)?)?)))?;
+        let mut query = c.prepare_cached(&of("seq", "deal", "body, terms", "deal"))?;
+        let deals = query.query_map(arguments, |row| {
+            let terms = row.get::<_, Option<String>>(2)?.map(read::<Terms>).transpose()?;
+            Ok((row.get::<_, i64>(0)?, (read::<Deal>(row.get(1)?)?, terms)))
+        })?;
         let deals = deals.collect::<rusqlite::Result<BTreeMap<_, _>>>()?;
         let mut query = c.prepare_cached(&format!("SELECT seq, task, deal, idx, result FROM task {which}"))?;
         let (mut found, mut places) = (Vec::new(), BTreeMap::new());
@@ -274,9 +301,11 @@ fn load(journal: &Journal, which: &str, arguments: &[&dyn rusqlite::ToSql]) -> R
         while let Some(row) = rows.next()? {
             let (index, result): (String, Option<String>) = (row.get(3)?, row.get(4)?);
             places.insert(row.get::<_, i64>(0)?, found.len());
+            let (deal, terms) = deals.get(&row.get(2)?).ok_or(FromSqlError::InvalidType)?.clone();
             found.push(Remembered {
                 task: TaskId(B256::from(row.get::<_, [u8; 32]>(1)?)),
-                deal: deals.get(&row.get(2)?).ok_or(FromSqlError::InvalidType)?.clone(),
+                deal,
+                terms,
                 index: U256::from_str_radix(&index, 10).map_err(|_| FromSqlError::InvalidType)?,
                 result: result.map(read).transpose()?,
                 stages: vec![],
@@ -316,6 +345,9 @@ impl Note {
                 "INSERT INTO deal (deal, body) VALUES (?1, ?2) ON CONFLICT (deal) DO UPDATE SET body = excluded.body",
                 params![deal.id.0.as_slice(), write(deal)],
             ),
+            Self::Terms(deal, terms) => {
+                run("UPDATE deal SET terms = ?2 WHERE deal = ?1", params![deal.0.as_slice(), write(terms)])
+            }
             Self::Task(task, deal, index) => run(
                 "INSERT OR IGNORE INTO task (task, deal, idx) VALUES (?1, (SELECT seq FROM deal WHERE deal = ?2), ?3)",
                 params![task.0.as_slice(), deal.0.as_slice(), index.to_string()],
@@ -344,6 +376,11 @@ impl Note {
             Self::Status(task, worker, change) => run(
                 "INSERT INTO replicate (task, worker, change) VALUES ((SELECT seq FROM task WHERE task = ?1), ?2, ?3)",
                 params![task.0.as_slice(), worker.as_slice(), write(change)],
+            ),
+            Self::Afresh(task, worker) => run(
+                "DELETE FROM replicate WHERE task = (SELECT seq FROM task WHERE task = ?1) AND worker = ?2
+                AND json_extract(change, '$.status') <> ?3",
+                params![task.0.as_slice(), worker.as_slice(), Status::Created.to_string()],
             ),
             Self::Result(task, link) => {
                 run("UPDATE task SET result = ?2 WHERE task = ?1", params![task.0.as_slice(), write(link)])
@@ -465,6 +502,19 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_tasks_of_a_deal_need_is_kept_with_it() {
+        let mut store = Store::in_memory();
+        let (task, terms) = (TaskId(B256::with_last_byte(7)), Terms { period: 300, app_type: "WASM".into() });
+        store.take(&deal(), &[(task, U256::ZERO)]);
+        store.flush().unwrap();
+        assert_eq!(store.open_tasks().unwrap()[0].terms, None);
+        store.terms(deal().id, &terms);
+        store.take(&deal(), &[(task, U256::ZERO)]);
+        store.flush().unwrap();
+        assert_eq!(store.open_tasks().unwrap()[0].terms, Some(terms));
+    }
+
+    #[test]
     fn what_an_earlier_version_remembered_is_remembered() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scheduler.db");
@@ -494,6 +544,7 @@ pub(crate) mod tests {
         drop(earlier);
         let store = Store::new(Journal::open(&path, SCHEMA).unwrap(), "test").unwrap();
         let open = store.open_tasks().unwrap();
+        assert!(open.iter().all(|t| t.terms.is_none()), "they are yet to be read");
         let known = |t: &Remembered| (t.task, t.deal.clone(), t.index);
         let index = U256::from(3);
         assert_eq!(

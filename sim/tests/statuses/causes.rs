@@ -310,6 +310,15 @@ pub(crate) async fn a_store_without_room() -> Life {
     world.until(task, &worker, Status::ResultUploadFailed).await
 }
 
+pub(crate) async fn a_store_that_cannot_be_read_for_a_while() -> Life {
+    let (world, worker, task) = at_work(1).await;
+    world.shelf.is_busy_once();
+    worker.machine().compute(Work::Done);
+    let life = world.until(task, &worker, Status::Completed).await;
+    assert!(!world.shelf.is_busy(), "nobody came at that time");
+    life
+}
+
 pub(crate) async fn a_worker_that_falls_silent_and_comes_back() -> Life {
     let clock = Clock::virtual_at(Clock::Wall.seconds());
     let world = World::with_clock(clock.clone()).await;

@@ -100,6 +100,13 @@ async fn a_chain_whose_time_is_moved_costs_no_worker_its_work() {
     assert!(life.iter().all(|known| known.0 != Status::WorkerLost), "{life:#?}");
 }
 
+/// The worker has stored it; that the pool cannot read it is not its failure.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_cannot_be_read_for_a_while_is_read_later() {
+    let life = causes::a_store_that_cannot_be_read_for_a_while().await;
+    assert!(life.iter().all(|known| known.0 != Status::ResultUploadFailed), "{life:#?}");
+}
+
 causes! {
     two_workers_that_agree_are_paid => Created, Running, AppDownloading, AppDownloaded, DataDownloading, DataDownloaded,
         Computing, Computed, CanContribute, Contributing, Contributed, Revealing, Revealed, ResultUploadRequested,

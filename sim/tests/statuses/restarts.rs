@@ -5,17 +5,15 @@ use crate::{
     world::{World, eventually, heard},
 };
 use bourse_protocol::{link::ToWorker, replicate::Status};
-use bourse_service::wire::Wire;
+use bourse_service::{journal::Journal, wire::Wire};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_scheduler_whose_node_has_lost_its_state_waits_and_goes_on() {
+async fn a_scheduler_goes_on_without_reading_anew_what_never_changes() {
     let mut world = World::open().await;
     let task = world.buy(1).await;
     world.opened(task).await;
     world.pool_node.behave(|node| node.forgetful = true);
     world.restart_scheduler().await;
-    eventually("the node is asked again", async || world.pool_node.forgot() > 1).await;
-    world.pool_node.behave(|node| node.forgetful = false);
     let worker = world.worker(WORKER).await;
     world.until(task, &worker, Status::Completed).await;
 }
@@ -44,4 +42,27 @@ async fn a_worker_is_assigned_again_only_what_it_does_not_hold() {
     world.restart_scheduler().await;
     let again = first_about_a_task(world.log_in(WORKER, vec![]).await.unwrap()).await;
     assert_eq!(again, ToWorker::Assign(first), "with the same authorization");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_log_in_while_is_read_what_tasks_of_an_earlier_version_need() {
+    let mut world = World::open().await;
+    let task = world.buy(1).await;
+    let ToWorker::Assign(first) = first_about_a_task(world.log_in(WORKER, vec![]).await.unwrap()).await else {
+        panic!("the task is not assigned")
+    };
+    world.pool_node.behave(|node| node.forgetful = true);
+    let as_an_earlier_version = |journal: &Journal| {
+        journal.write(|t| t.execute("UPDATE deal SET terms = NULL", [])).unwrap();
+    };
+    world.restart_scheduler_on(as_an_earlier_version).await;
+    let wire = world.log_in(WORKER, vec![]).await.unwrap();
+    eventually("the node is asked again", async || world.pool_node.forgot() > 1).await;
+    world.pool_node.behave(|node| node.forgetful = false);
+    assert_eq!(first_about_a_task(wire).await, ToWorker::Assign(first));
+    // What was read is kept.
+    world.pool_node.behave(|node| node.forgetful = true);
+    world.restart_scheduler().await;
+    let again = first_about_a_task(world.log_in(WORKER, vec![task]).await.unwrap()).await;
+    assert_eq!(again, ToWorker::GoOn { task });
 }

@@ -9,12 +9,19 @@ use axum::{
 use bourse_protocol::ipfs::Cid;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::{net::TcpListener, task::JoinSet};
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Shelf(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
+pub(crate) struct Shelf {
+    content: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    /// Whoever reads next is told to come back later.
+    busy: Arc<AtomicBool>,
+}
 
 impl Shelf {
     /// Serves it; returns its URL.
@@ -29,13 +36,26 @@ impl Shelf {
 
     pub(crate) fn put(&self, content: &[u8]) -> Cid {
         let cid = Cid::of(content);
-        self.0.lock().unwrap().insert(cid.to_string(), content.to_vec());
+        self.content.lock().unwrap().insert(cid.to_string(), content.to_vec());
         cid
+    }
+
+    /// The next who reads gets nothing.
+    pub(crate) fn is_busy_once(&self) {
+        self.busy.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether somebody is to get nothing.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::SeqCst)
     }
 }
 
 async fn read(State(shelf): State<Shelf>, Path(cid): Path<String>) -> Result<Vec<u8>, StatusCode> {
-    shelf.0.lock().unwrap().get(&cid).cloned().ok_or(StatusCode::NOT_FOUND)
+    if shelf.busy.swap(false, Ordering::SeqCst) {
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    shelf.content.lock().unwrap().get(&cid).cloned().ok_or(StatusCode::NOT_FOUND)
 }
 
 async fn add(State(shelf): State<Shelf>, mut form: Multipart) -> String {

@@ -82,7 +82,13 @@ impl World {
 
     /// Kills the scheduler and starts it again on what it has written.
     pub(crate) async fn restart_scheduler(&mut self) {
+        self.restart_scheduler_on(|_| {}).await;
+    }
+
+    /// The same, on what becomes of its journal in between.
+    pub(crate) async fn restart_scheduler_on(&mut self, change: impl FnOnce(&Journal)) {
         self.scheduler.shutdown().await;
+        change(&Journal::open(&self.config.dir.join("scheduler.db"), bourse_scheduler::SCHEMA).unwrap());
         // A connection of another test may have got the port meanwhile; it lets go of it.
         let bind = async {
             loop {

@@ -12,7 +12,9 @@ use bourse_protocol::{
 
 /// What a worker says of a cause is cut at so many bytes.
 pub(super) const MAX_EVIDENCE: usize = 1_024;
-/// A replicate that has changed so often says nothing more by itself: an honest one changes about twenty times per attempt.
+/// A replicate that has changed so often since it was assigned says nothing more by itself: an honest one changes about twenty
+/// times. When one that has changed so often in all is assigned again, only the beginnings of its attempts are kept: there
+/// is one every [`AGAIN`](super::AGAIN) seconds at most, until the deadline for contributions.
 pub(super) const MAX_CHANGES: usize = 512;
 
 impl Pool {
@@ -22,6 +24,10 @@ impl Pool {
             ToScheduler::Draining => {
                 self.crew.drain(worker);
                 Heard::Draining
+            }
+            // What it says of others' tasks leads to nothing: it would cost a look at the chain each time.
+            ToScheduler::Report { task, .. } | ToScheduler::Uploaded { task, .. } if !self.takes_part(task, worker) => {
+                Heard::Nothing
             }
             ToScheduler::Report { task, status, cause } => {
                 let cause = cause.map(|cause| cause.shortened(MAX_EVIDENCE));
@@ -45,6 +51,10 @@ impl Pool {
         }
     }
 
+    fn takes_part(&self, task: TaskId, worker: Address) -> bool {
+        self.tasks.get(&task).is_some_and(|entry| entry.workers().any(|w| w == worker))
+    }
+
     /// Where a worker's part in a task stands.
     fn status_of(&self, task: TaskId, worker: Address) -> Option<Status> {
         Some(self.tasks.get(&task)?.replicate_of(worker)?.status())
@@ -55,7 +65,7 @@ impl Pool {
         use Status::*;
         let Some(entry) = self.tasks.get(&task) else { return false };
         let replicate = entry.replicate_of(worker);
-        if replicate.is_some_and(|r| r.history.len() >= MAX_CHANGES) {
+        if replicate.is_some_and(|r| r.attempt().len() >= MAX_CHANGES) {
             return false;
         }
         let known = replicate.map(Replicate::status);
@@ -71,10 +81,42 @@ impl Pool {
         }
     }
 
-    /// Notes a checked result.
+    /// Whether a result of the task is looked for.
+    pub(crate) fn lacks_result(&self, id: TaskId) -> bool {
+        self.digest(id).is_some() && self.tasks.get(&id).is_some_and(|e| e.result.is_none() && e.ended.is_none())
+    }
+
+    /// Whether what a worker says it has stored is being checked.
+    pub(crate) fn is_checked(&self, id: TaskId, worker: Address) -> bool {
+        let replicate = self.tasks.get(&id).and_then(|e| e.replicate_of(worker));
+        replicate.is_some_and(|r| r.checked_since.is_some())
+    }
+
+    /// Notes that what a worker says it has stored is being checked. Says whether that is to be done, and was not so before.
+    pub(crate) fn begin_check(&mut self, id: TaskId, worker: Address) -> bool {
+        let (now, lacks_result) = (self.now(), self.lacks_result(id));
+        match self.replicate_mut(id, worker) {
+            Some(r) if lacks_result && r.checked_since.is_none() => r.checked_since = Some(now),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The check has come to an end.
+    pub(crate) fn end_check(&mut self, id: TaskId, worker: Address) {
+        if let Some(r) = self.replicate_mut(id, worker) {
+            r.checked_since = None;
+        }
+    }
+
+    fn replicate_mut(&mut self, id: TaskId, worker: Address) -> Option<&mut Replicate> {
+        self.tasks.get_mut(&id)?.replicates.iter_mut().find(|r| r.worker == worker)
+    }
+
+    /// Notes a checked result, unless there is one or the task has ended.
     pub(crate) fn uploaded(&mut self, id: TaskId, worker: Address, link: ResultLink) {
         let change = StatusChange { date: self.now(), status: Status::ResultUploaded, cause: None };
-        let Some(entry) = self.tasks.get_mut(&id) else { return };
+        let Some(entry) = self.tasks.get_mut(&id).filter(|e| e.result.is_none() && e.ended.is_none()) else { return };
         self.store.result(id, worker, &link, change.clone());
         entry.result = Some(link);
         if let Some(r) = entry.replicates.iter_mut().find(|r| r.worker == worker) {

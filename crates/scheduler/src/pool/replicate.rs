@@ -1,18 +1,30 @@
 //! One replicate: its history, what that tells, and what it teaches of its worker and its app. Pure.
 
 use crate::store::{Remembered, current};
-use bourse_protocol::{Address, U256, api::StatusChange, deal::ContributionStatus, replicate::Status, task::Upload};
+use bourse_protocol::{
+    Address, U256,
+    api::StatusChange,
+    deal::ContributionStatus,
+    replicate::Status,
+    task::{UPLOAD_LEASE, Upload},
+};
+
+/// While a worker's result is being checked it keeps its turn for so long, in seconds: the store may be slow, or down. Then
+/// others are asked too, in case it is this result alone that cannot be read.
+pub(super) const CHECK: u64 = 600;
 
 /// A task in the hands of one worker.
 pub(super) struct Replicate {
     pub(super) worker: Address,
     pub(super) weight: U256,
     pub(super) history: Vec<StatusChange>,
+    /// When the check of the result that it stored began, unless that has ended.
+    pub(super) checked_since: Option<u64>,
 }
 
 impl Replicate {
     pub(super) fn new(worker: Address, weight: U256, history: Vec<StatusChange>) -> Self {
-        Self { worker, weight, history }
+        Self { worker, weight, history, checked_since: None }
     }
 
     pub(super) fn status(&self) -> Status {
@@ -76,15 +88,28 @@ impl Replicate {
         passed.chain([last]).collect()
     }
 
-    /// How it stands with the requests for its result.
-    pub(super) fn upload(&self) -> Upload {
-        self.history.iter().fold(Upload::default(), |upload, change| upload.after(change.status, change.date))
+    /// How it stands with the requests for its result. A check that takes long is no failure of its worker.
+    pub(super) fn upload(&self, now: u64) -> Upload {
+        let said =
+            self.history.iter().fold(Upload::default(), |upload, change| upload.after(change.status, change.date));
+        match self.checked_since {
+            None => said,
+            Some(since) if now < since.saturating_add(CHECK) => {
+                Upload { asked: Some(since.saturating_add(CHECK - UPLOAD_LEASE)), ..said }
+            }
+            Some(_) => Upload { asked: None, failed: Some(now) },
+        }
     }
 
-    /// When it was assigned last: a replicate that failed without a contribution may be assigned again.
+    /// Its changes since it was assigned last: a replicate that failed without a contribution may be assigned again.
+    pub(super) fn attempt(&self) -> &[StatusChange] {
+        let began = self.history.iter().rposition(|c| c.status == Status::Created);
+        &self.history[began.unwrap_or(0)..]
+    }
+
+    /// When it was assigned last.
     pub(super) fn began(&self) -> u64 {
-        let began = self.history.iter().rev().find(|c| c.status == Status::Created);
-        began.or(self.history.first()).map_or(0, |c| c.date)
+        self.attempt().first().map_or(0, |c| c.date)
     }
 }
 

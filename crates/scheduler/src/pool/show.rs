@@ -51,7 +51,7 @@ impl Pool {
             let vote = entry.votes.iter().find(|v| v.worker == r.worker);
             let leases = Leases {
                 contribution: replaced,
-                upload: r.upload().ends().max().unwrap_or(entry.chain.final_deadline),
+                upload: r.upload(now).ends().max().unwrap_or(entry.chain.final_deadline),
             };
             let contribution = vote.map_or(ContributionStatus::Unset, |v| v.status);
             let outlook = outlook::of_replicate(expected(r.status(), contribution), &entry.chain, leases);

@@ -1,5 +1,6 @@
 use super::{
     hear::{MAX_CHANGES, MAX_EVIDENCE},
+    replicate::CHECK,
     *,
 };
 use crate::{
@@ -48,8 +49,15 @@ fn logs_in(pool: &mut Pool, alive: u64) -> Admission {
 /// The same, and it computes the task.
 fn at_work(pool: &mut Pool, alive: u64) -> Admission {
     let admission = logs_in(pool, alive);
-    let task =
-        Remembered { task: TASK, deal: deal(), index: U256::ZERO, result: None, stages: vec![], replicates: vec![] };
+    let task = Remembered {
+        task: TASK,
+        deal: deal(),
+        terms: None,
+        index: U256::ZERO,
+        result: None,
+        stages: vec![],
+        replicates: vec![],
+    };
     pool.open(task, 10_000, Need::default());
     for status in [Status::Created, Status::Computing] {
         pool.record(TASK, WORKER, status, None, pool.now());
@@ -77,6 +85,7 @@ fn what_was_learned_outlives_a_restart() {
     let task = |n: u8| Remembered {
         task: TaskId(B256::with_last_byte(n)),
         deal: deal(),
+        terms: None,
         index: U256::ZERO,
         result: None,
         stages: vec![],
@@ -140,8 +149,15 @@ fn one_block_of_a_wrong_time_takes_no_task_from_a_worker_for_good() {
     let clock = Clock::virtual_at(1_000);
     let mut pool = pool(&clock);
     let _connection = logs_in(&mut pool, 1_000);
-    let task =
-        Remembered { task: TASK, deal: deal(), index: U256::ZERO, result: None, stages: vec![], replicates: vec![] };
+    let task = Remembered {
+        task: TASK,
+        deal: deal(),
+        terms: None,
+        index: U256::ZERO,
+        result: None,
+        stages: vec![],
+        replicates: vec![],
+    };
     pool.open(task, 10_000, Need { app_type: "WASM".into(), ..Need::default() });
     for lied in [Status::AbortedOnContributionTimeout, Status::CantContributeSinceAfterDeadline] {
         pool.record(TASK, WORKER, Status::Created, None, pool.now());
@@ -347,7 +363,15 @@ fn a_worker_of_before_the_restart_is_given_up_after_its_silence_though_the_chain
     let history = vec![StatusChange { date: 990, status: Status::Computing, cause: None }];
     let replicates = vec![(WORKER, history)];
     pool.open(
-        Remembered { task: TASK, deal: deal(), index: U256::ZERO, result: None, stages: vec![], replicates },
+        Remembered {
+            task: TASK,
+            deal: deal(),
+            terms: None,
+            index: U256::ZERO,
+            result: None,
+            stages: vec![],
+            replicates,
+        },
         100_000,
         Need::default(),
     );
@@ -384,8 +408,15 @@ fn a_deal_of_thousands_is_opened_no_further_than_workers_are_in_sight() {
     let task = |n: u64| TaskId(B256::from(U256::from(n)));
     for n in 1..=1_000 {
         let deal = Deal { requester: if n == 1_000 { other } else { deal().requester }, ..deal() };
-        let new =
-            Remembered { task: task(n), deal, index: U256::ZERO, result: None, stages: vec![], replicates: vec![] };
+        let new = Remembered {
+            task: task(n),
+            deal,
+            terms: None,
+            index: U256::ZERO,
+            result: None,
+            stages: vec![],
+            replicates: vec![],
+        };
         pool.open(new, 10_000, Need::default());
         pool.want_opened(task(n));
     }
@@ -413,7 +444,11 @@ fn open_tasks_that_nobody_here_can_run_hold_back_only_those_of_their_requester()
     let put = |pool: &mut Pool, n: u64, requester: Address| {
         let deal = Deal { requester, ..deal() };
         let (index, result, stages, replicates) = (U256::ZERO, None, vec![], vec![]);
-        pool.open(Remembered { task: task(n), deal, index, result, stages, replicates }, 10_000, Need::default());
+        pool.open(
+            Remembered { task: task(n), deal, terms: None, index, result, stages, replicates },
+            10_000,
+            Need::default(),
+        );
         pool.want_opened(task(n));
     };
     for n in 1..=2 * OPENED_AHEAD as u64 {
@@ -470,4 +505,72 @@ fn a_worker_that_talks_without_end_is_not_listened_to_without_end() {
     let told = pool.show(TASK).unwrap().replicates.remove(0).status_update_list;
     assert_eq!(told.len(), MAX_CHANGES);
     assert!(told.iter().filter_map(|c| c.cause.as_ref()).all(|c| c.evidence.len() <= MAX_EVIDENCE));
+}
+
+#[test]
+fn a_worker_that_has_talked_too_much_is_listened_to_when_it_is_assigned_again() {
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    pool.store.take(&deal(), &[(TASK, U256::ZERO)]);
+    let _connection = at_work(&mut pool, 1_000);
+    let attempts = 5;
+    for attempt in 1..=attempts {
+        for n in 0..2 * MAX_CHANGES {
+            let status = if n % 2 == 0 { Status::Running } else { Status::Computed };
+            pool.hear(WORKER, ToScheduler::Report { task: TASK, status, cause: None });
+        }
+        assert_ne!(status(&pool), Status::Computing, "attempt {attempt}");
+        pool.record(TASK, WORKER, Status::Failed, None, pool.now());
+        pool.record(TASK, WORKER, Status::Created, None, pool.now());
+        pool.hear(WORKER, ToScheduler::Report { task: TASK, status: Status::Computing, cause: None });
+        assert_eq!(status(&pool), Status::Computing, "attempt {attempt}");
+    }
+    let told = pool.show(TASK).unwrap().replicates.remove(0).status_update_list;
+    assert!(told.len() < MAX_CHANGES, "{} changes are kept", told.len());
+    assert_eq!(told.iter().filter(|change| change.status == Status::Created).count(), attempts + 1);
+    pool.flush().unwrap();
+    assert_eq!(pool.store.task(TASK).unwrap().unwrap().replicates, [(WORKER, told)]);
+}
+
+#[test]
+fn what_a_worker_says_of_the_tasks_of_others_leads_to_nothing() {
+    let mut pool = pool(&Clock::virtual_at(1_000));
+    let _connection = at_work(&mut pool, 1_000);
+    let stranger = Address::with_last_byte(66);
+    let report = |status| ToScheduler::Report { task: TASK, status, cause: None };
+    let uploaded = ToScheduler::Uploaded { task: TASK, link: ResultLink::ipfs("/ipfs/x".into()) };
+    for message in [report(Status::Computing), report(Status::Failed), report(Status::Completed), uploaded] {
+        assert_eq!(pool.hear(stranger, message), Heard::Nothing);
+    }
+    assert_eq!(pool.hear(WORKER, report(Status::Failed)), Heard::Free(TASK));
+}
+
+#[test]
+fn a_result_that_cannot_be_read_soon_is_no_failure_of_its_worker_which_keeps_its_turn_only_so_long() {
+    let clock = Clock::virtual_at(1_000);
+    let mut pool = pool(&clock);
+    let _connection = at_work(&mut pool, 1_000);
+    let revealing = |pool: &Pool| {
+        let Facts { task, votes, block } = contributed(pool, ContributionStatus::Proved);
+        let digest = ResultDigest(B256::repeat_byte(3));
+        let (status, consensus, reveal_deadline) = (TaskStatus::Revealing, votes[0].hash, 20_000);
+        let task = ChainTask { status, consensus, digest, reveal_deadline, revealed: 1, winners: 1, ..task };
+        Facts { task, votes, block }
+    };
+    let next = |pool: &mut Pool| {
+        let facts = revealing(pool);
+        pool.absorb(TASK, facts)
+    };
+    assert_eq!(next(&mut pool), [Step::Upload(WORKER)]);
+    pool.record(TASK, WORKER, Status::ResultUploadRequested, None, pool.now());
+    assert!(pool.begin_check(TASK, WORKER));
+    clock.advance(Duration::from_secs(CHECK - 1));
+    assert!(!pool.begin_check(TASK, WORKER), "it is under way, and is not made longer");
+    assert_eq!(next(&mut pool), [Step::Upload(WORKER)], "nobody else is asked");
+    assert_eq!(pool.due(pool.now(), pool.now() + 1), [TASK]);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(next(&mut pool), [], "its turn is over");
+    assert_eq!((status(&pool), pool.crew.strikes(WORKER)), (Status::ResultUploadRequested, 0));
+    pool.uploaded(TASK, WORKER, ResultLink::ipfs("/ipfs/x".into()));
+    pool.end_check(TASK, WORKER);
+    assert!(matches!(next(&mut pool)[..], [Step::Finalize(_)]));
 }

@@ -4,8 +4,8 @@ use super::{Done, Service, transactions::openings};
 use crate::{
     Error,
     crew::Need,
-    reads::{self, Bag, Terms},
-    store::Remembered,
+    reads::{self, Bag},
+    store::{Remembered, Terms},
 };
 use bourse_chain::{alloy::sol_types::SolEvent, follower::News};
 use bourse_protocol::{
@@ -13,7 +13,12 @@ use bourse_protocol::{
     ids::{DealId, TaskId},
 };
 use bourse_service::defect::{Defect, planted};
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::sleep;
 use tracing::{info, warn};
+
+/// What tasks need and could not be read is tried again after this time.
+const LATER: Duration = Duration::from_secs(1);
 
 impl Service {
     /// Notes which tasks the news is about, and reads new deals.
@@ -91,19 +96,59 @@ impl Service {
         }
         warn!(tasks = tasks.len(), "a deep reorganisation of the chain: looking again at tasks that had ended");
         tasks.iter().for_each(|task| self.pool.store.reopened(task.task));
-        let hub = self.hub.clone();
-        self.jobs.spawn(async move { Done::Back(reads::all_terms(&hub, tasks).await) });
+        self.bring_back(tasks);
         Ok(())
     }
 
-    pub(super) fn put_back(&mut self, tasks: Vec<(Remembered, Terms)>) {
-        for (task, terms) in tasks {
-            self.agenda.add(task.task);
+    /// Puts remembered tasks back on the table. What those of earlier versions need was not kept: it is read beside the loop.
+    pub(super) fn bring_back(&mut self, tasks: Vec<Remembered>) {
+        let mut unknown = Vec::new();
+        for task in tasks {
+            match task.terms.clone() {
+                Some(terms) => {
+                    self.agenda.revisit([task.task]);
+                    self.put_on_table(task, &terms);
+                }
+                None => unknown.push(task),
+            }
+        }
+        self.read_terms(unknown, Duration::ZERO);
+    }
+
+    fn read_terms(&mut self, tasks: Vec<Remembered>, after: Duration) {
+        if tasks.is_empty() {
+            return;
+        }
+        let hub = self.hub.clone();
+        self.jobs.spawn(async move {
+            sleep(after).await;
+            let (known, unknown) = reads::all_terms(&hub, tasks).await;
+            Done::Back(known, unknown)
+        });
+    }
+
+    /// Puts remembered tasks on the table of which it was read what they need, and tries again with the others.
+    pub(super) fn put_back(&mut self, known: Vec<(Remembered, Terms)>, unknown: Vec<Remembered>) {
+        let of_deals: BTreeMap<_, _> = known.iter().map(|(task, terms)| (task.deal.id, terms)).collect();
+        of_deals.into_iter().for_each(|(deal, terms)| self.keep(deal, terms));
+        for (task, terms) in known {
+            let id = task.task;
+            self.agenda.add(id);
             self.put_on_table(task, &terms);
+            // They may have logged in before.
+            self.pool.at_work(id).into_iter().for_each(|worker| self.assign(id, worker));
+        }
+        self.read_terms(unknown, LATER.max(self.hub.client.poll_interval()));
+    }
+
+    /// A node that lags behind may not have known the app: then they are read again in the next life.
+    fn keep(&mut self, deal: DealId, terms: &Terms) {
+        if !terms.app_type.is_empty() {
+            self.pool.store.terms(deal, terms);
         }
     }
 
-    pub(super) fn put_on_table(&mut self, task: Remembered, terms: &Terms) {
+    fn put_on_table(&mut self, task: Remembered, terms: &Terms) {
         let need = Need::new(terms.app_type.clone(), &task.deal);
         self.pool.open(task, terms.period, need);
     }
@@ -174,14 +219,22 @@ impl Service {
             }
         }
         self.pool.store.take(&deal, &fresh);
+        self.keep(deal.id, &terms);
         if self.bags.0.set(deal.id, window.next) {
             self.pool.store.taken(deal.id, window.next);
         }
         for (task, index) in fresh {
             info!(%task, deal = %deal.id, trust = %deal.trust, "bought");
             self.agenda.add(task);
-            let deal = deal.clone();
-            let task = Remembered { task, deal, index, result: None, stages: vec![], replicates: vec![] };
+            let task = Remembered {
+                task,
+                deal: deal.clone(),
+                terms: Some(terms.clone()),
+                index,
+                result: None,
+                stages: vec![],
+                replicates: vec![],
+            };
             self.put_on_table(task, &terms);
         }
         Ok(())

@@ -11,6 +11,7 @@ use bourse_protocol::{
     ids::TaskId,
     link::{Assignment, ToWorker, Welcome},
 };
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::info;
 
@@ -20,7 +21,7 @@ impl Service {
             Event::Joined { worker, login, holds, answer } => self.join(worker, *login, &holds, answer),
             Event::Said { worker, connection, message } if self.pool.crew.is_current(worker, connection) => {
                 match self.pool.hear(worker, message) {
-                    Heard::Draining => {}
+                    Heard::Draining | Heard::Nothing => {}
                     Heard::Progress(task) => self.agenda.add(task),
                     // When thousands come back and say where they are, nobody is to wait for the chain because of it.
                     Heard::Known(task) => self.agenda.revisit([task]),
@@ -31,7 +32,11 @@ impl Service {
                         self.hand_out();
                         self.pool.say_no_work(worker);
                     }
-                    Heard::Result(task, link) => self.check(task, worker, link),
+                    Heard::Result(task, link) => {
+                        if self.pool.begin_check(task, worker) {
+                            self.check(task, worker, link, Duration::ZERO);
+                        }
+                    }
                 }
             }
             Event::Left { worker, connection, session } => {
