@@ -5,6 +5,7 @@ mod deposit;
 mod idle;
 
 use crate::link::{Applicant, Outbox, QUEUE};
+use bourse_chain::hub::Account;
 use bourse_protocol::{
     Address, U256, consensus,
     deal::Deal,
@@ -131,6 +132,8 @@ pub(crate) struct Worker {
     weight: U256,
     /// What it has in the hub.
     deposit: Deposit,
+    /// The hub has nothing of it, neither free nor locked, as far as was read.
+    bare: bool,
     /// Replicates that it may still contribute to.
     load: u32,
     strikes: u32,
@@ -170,6 +173,7 @@ impl Worker {
             last_alive: 0,
             weight: consensus::weight(U256::ZERO),
             deposit: Deposit::UNREAD,
+            bare: false,
             load: 0,
             strikes: 0,
             rests_until: 0,
@@ -248,13 +252,17 @@ impl Crew {
         self.admit(worker, applicant, welcome, now)
     }
 
-    /// Forgets who has been away longest and has no work. Says whether there was one.
+    /// Forgets who has been away longest, or else who waited longest of those that the hub has nothing of; nobody who has work.
+    /// Says whether there was one. For keys cost nothing: without this a stranger with many would keep all others out.
     fn forget_one(&mut self) -> bool {
-        let gone = |w: &Worker| matches!(w.place, Place::Away { .. }) && w.load == 0;
-        let oldest = self.workers.iter().filter(|(_, w)| gone(w)).min_by_key(|(_, w)| w.last_alive);
-        let Some(oldest) = oldest.map(|(address, _)| *address) else { return false };
-        if let Some(worker) = self.workers.remove(&oldest) {
-            self.resting.remove(&(worker.rests_until, oldest));
+        let expendable = |w: &&Worker| w.load == 0 && (matches!(w.place, Place::Away { .. }) || w.bare);
+        let all = self.workers.iter().filter(|(_, w)| expendable(w));
+        let first = all.min_by_key(|(_, w)| (w.is_here(), if w.is_here() { w.turn } else { w.last_alive }));
+        let Some(first) = first.map(|(address, _)| *address) else { return false };
+        // Its connection ends with the outbox.
+        self.change(first, |w| w.place = Place::Away { session: None });
+        if let Some(worker) = self.workers.remove(&first) {
+            self.resting.remove(&(worker.rests_until, first));
         }
         true
     }
@@ -499,12 +507,13 @@ impl Crew {
         self.workers.get(&worker).map_or_else(|| consensus::weight(U256::ZERO), |w| w.weight)
     }
 
-    /// What the hub says of a worker: its score, and what of its deposit is free.
-    pub(crate) fn set_standing(&mut self, worker: Address, score: U256, free: Nrlc) {
+    /// What the hub says of a worker: its score, and what of its deposit is free and locked.
+    pub(crate) fn set_standing(&mut self, worker: Address, score: U256, Account { stake: free, locked }: Account) {
         self.turn += 1;
         let turn = self.turn;
         self.change(worker, |w| {
             w.weight = consensus::weight(score);
+            w.bare = (free, locked) == (Nrlc::ZERO, Nrlc::ZERO);
             w.deposit.is_read(free, turn);
         });
     }

@@ -64,7 +64,7 @@ pub(crate) struct Entry {
     /// The category's T, in seconds.
     pub(crate) period: u64,
     need: Need,
-    chain: ChainTask,
+    pub(crate) chain: ChainTask,
     votes: Vec<Vote>,
     replicates: Vec<Replicate>,
     result: Option<ResultLink>,
@@ -200,11 +200,6 @@ impl Pool {
         // Not the latest of all: a node may say anything once, and the next block tells.
         self.chain_time = timestamp;
         self.ahead = timestamp.saturating_sub(self.here());
-    }
-
-    /// Blocks that were seen are void: their time is not that of the chain any more.
-    pub(crate) fn chain_went_back(&mut self) {
-        (self.chain_time, self.ahead) = (0, 0);
     }
 
     /// Whether a worker was asked for its result and may still bring it.

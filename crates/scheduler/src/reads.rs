@@ -9,6 +9,7 @@ use bourse_chain::{
     Error, Head, Hub,
     alloy::{rpc::types::Filter, sol_types::SolEvent},
     follower::News,
+    hub::Account,
 };
 use bourse_protocol::{
     Address, B256, U256,
@@ -16,7 +17,6 @@ use bourse_protocol::{
     consensus,
     deal::{Deal, TaskStatus},
     ids::{DealId, TaskId},
-    money::Nrlc,
     task::Vote,
 };
 use futures_util::{
@@ -81,8 +81,8 @@ async fn facts(hub: &Hub, block: u64, id: TaskId) -> Result<Facts, Error> {
 pub(crate) struct Standing {
     /// Its reputation.
     pub(crate) score: U256,
-    /// What of its deposit is free.
-    pub(crate) free: Nrlc,
+    /// What it has.
+    pub(crate) account: Account,
     /// The block after which this was so.
     pub(crate) block: u64,
 }
@@ -92,7 +92,7 @@ pub(crate) async fn standing(hub: &Hub, worker: Address) -> Result<Standing, Err
     let head = hub.client.recent_header().await?.head;
     let hub = hub.at(head);
     let (score, account) = try_join(hub.score(worker), hub.account(worker)).await?;
-    Ok(Standing { score, free: account.stake, block: head.number })
+    Ok(Standing { score, account, block: head.number })
 }
 
 /// Who deposited, and the block from which others are to be looked for.

@@ -24,7 +24,7 @@ use bourse_chain::{
 };
 use bourse_protocol::{
     Address,
-    deal::ResultLink,
+    deal::{ChainTask, ResultLink},
     ids::{DealId, TaskId},
     link::{LOST_SECONDS, ToWorker},
     replicate::{Cause, CauseCode, Status},
@@ -459,7 +459,7 @@ impl Service {
                 match standing {
                     Ok(_) if !current => {}
                     Ok(standing) => {
-                        self.pool.crew.set_standing(worker, standing.score, standing.free);
+                        self.pool.crew.set_standing(worker, standing.score, standing.account);
                         self.pool.say_if_poor(worker);
                     }
                     Err(error) => warn!(%worker, %error, "cannot read a worker's standing; trying again"),
@@ -509,6 +509,11 @@ impl Service {
         self.waiting.insert(format!("read:{id}"), self.pool.now() + 1);
     }
 
+    /// Whether a moment of a task has passed. Only for planted defects.
+    fn is_over(&self, id: TaskId, moment: impl Fn(&ChainTask) -> u64) -> bool {
+        self.pool.entry(id).is_some_and(|entry| self.pool.now() >= moment(&entry.chain))
+    }
+
     fn perform(&mut self, id: TaskId, steps: Vec<Step>) {
         let now = self.pool.now();
         if !steps.contains(&Step::AddWorker) {
@@ -530,6 +535,7 @@ impl Service {
                     }
                     self.pool.tell(worker, ToWorker::Upload { task: id });
                 }
+                Step::Finalize(_) if planted(Defect::NoLateFinalize) && self.is_over(id, |c| c.reveal_deadline) => {}
                 Step::Finalize(link) => self.transact(id, format!("finalize:{id}"), Tx::Finalize(link)),
                 Step::Reopen if planted(Defect::NoReopen) => {}
                 Step::Reopen => {
@@ -537,6 +543,7 @@ impl Service {
                     self.transact(id, format!("reopen:{id}:{round}"), Tx::Reopen);
                 }
                 Step::Claim if planted(Defect::NoClaim) => {}
+                Step::Claim if planted(Defect::ClaimsLate) && !self.is_over(id, |c| c.final_deadline + 300) => {}
                 Step::Claim => self.transact(id, format!("claim:{id}"), Tx::Claim),
                 Step::Abort(worker, cause) => {
                     let status = match cause.code {

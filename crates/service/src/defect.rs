@@ -26,13 +26,17 @@ pub enum Defect {
     NoReopen,
     /// A task that cannot finish is left alone.
     NoClaim,
+    /// A task is claimed only minutes after it can be.
+    ClaimsLate,
+    /// What is not finalized by its reveal deadline is not finalized any more.
+    NoLateFinalize,
     /// A worker that restarts has forgotten what it had begun.
     RestartForgets,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::FilterTrusted,
         Self::UndoMissing,
         Self::CursorFirst,
@@ -43,6 +47,8 @@ impl Defect {
         Self::SlotKept,
         Self::NoReopen,
         Self::NoClaim,
+        Self::ClaimsLate,
+        Self::NoLateFinalize,
         Self::RestartForgets,
     ];
 }

@@ -120,7 +120,7 @@ async fn keep_buying(ground: &mut Ground, votes: &Votes, open: u64) -> eyre::Res
     let mut demands = Demands::on(u32::try_from(open).unwrap_or(u32::MAX));
     loop {
         while bought < votes.len() + open {
-            bought += ground.buy(BAG.min(open), demands.to_end()).await?.size;
+            bought += ground.buy(BAG.min(open), demands.next_ended()).await?.size;
         }
         tick.tick().await;
     }

@@ -120,13 +120,13 @@ impl Demands {
     }
 
     /// Of the next bag, if workers end what they have begun: something special if anybody can do it.
-    pub(super) fn to_end(&mut self) -> Demand {
+    pub(super) fn next_ended(&mut self) -> Demand {
         self.next(1)
     }
 
     /// Of the next bag, if workers keep what they have begun: something special only while a machine for each of its tasks
     /// is idle for certain.
-    pub(super) fn to_keep(&mut self, size: u64) -> Demand {
+    pub(super) fn next_kept(&mut self, size: u64) -> Demand {
         self.tasks += size;
         self.next(self.tasks)
     }
@@ -163,15 +163,15 @@ mod tests {
     #[test]
     fn something_special_is_needed_only_while_a_machine_for_it_is_idle_for_certain() {
         let mut demands = Demands::on(10_000);
-        let bags: Vec<_> = (0..300).map(|_| demands.to_keep(10)).collect();
+        let bags: Vec<_> = (0..300).map(|_| demands.next_kept(10)).collect();
         assert!(bags.iter().copied().collect::<BTreeSet<_>>().len() >= 6, "{bags:?}");
         let mut few = Demands::on(20);
-        let late: Vec<_> = (0..20).map(|_| few.to_keep(1)).skip(15).collect();
+        let late: Vec<_> = (0..20).map(|_| few.next_kept(1)).skip(15).collect();
         assert_eq!(late, [Demand::PLAIN; 5]);
         let mut lone = Demands::on(1);
-        assert!((0..50).all(|_| lone.to_end().fits(&machine(0))));
+        assert!((0..50).all(|_| lone.next_ended().fits(&machine(0))));
         let mut many = Demands::on(100);
-        assert!((0..50).map(|_| many.to_end()).collect::<BTreeSet<_>>().len() >= 6);
+        assert!((0..50).map(|_| many.next_ended()).collect::<BTreeSet<_>>().len() >= 6);
     }
 
     #[test]

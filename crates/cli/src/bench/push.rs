@@ -171,7 +171,7 @@ impl Stage {
         while left > 0 {
             tick.tick().await;
             let size = size.min(left);
-            let demand = demands.to_keep(size);
+            let demand = demands.next_kept(size);
             let bag = self.ground.buy(size, demand).await?;
             self.demands.insert(demand);
             left -= bag.size;

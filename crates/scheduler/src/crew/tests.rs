@@ -3,6 +3,10 @@ use bourse_protocol::B256;
 use bourse_protocol::link::{Backoff, Resume, VERSION};
 use proptest::{collection::vec, prelude::*};
 
+fn free(stake: Nrlc) -> Account {
+    Account { stake, locked: Nrlc::ZERO }
+}
+
 fn who(n: u8) -> Address {
     Address::with_last_byte(n)
 }
@@ -121,7 +125,7 @@ fn nobody_is_given_more_than_its_deposit_covers() {
     crew.say_no_work(who(1), &[&staked(1)]);
     assert!(inbox.try_recv().is_err(), "nor is anything said of it");
 
-    crew.set_standing(who(1), U256::ZERO, nrlc(12));
+    crew.set_standing(who(1), U256::ZERO, free(nrlc(12)));
     assert!(gets(&crew, 12) && !gets(&crew, 13));
     assert_eq!((crew.idle_count(nrlc(12)), crew.idle_count(nrlc(13))), (1, 0));
     crew.load(who(1), nrlc(5));
@@ -136,7 +140,7 @@ fn nobody_is_given_more_than_its_deposit_covers() {
         reason.contains("0.000000008 RLC at stake") && reason.contains("0.000000007 RLC of its deposit"),
         "{reason}"
     );
-    crew.set_standing(who(1), U256::ZERO, nrlc(8));
+    crew.set_standing(who(1), U256::ZERO, free(nrlc(8)));
     assert!(gets(&crew, 8), "it has deposited more");
 }
 
@@ -144,12 +148,12 @@ fn nobody_is_given_more_than_its_deposit_covers() {
 fn who_gives_up_gets_nothing_that_needs_a_stake_until_its_deposit_is_read_again() {
     let mut crew = staking([5]);
     let _inbox = join(&mut crew, 1);
-    crew.set_standing(who(1), U256::ZERO, nrlc(100));
+    crew.set_standing(who(1), U256::ZERO, free(nrlc(100)));
     crew.load(who(1), nrlc(5));
     crew.unload(who(1), nrlc(5), false);
     assert_eq!(crew.candidate(&staked(5), |_| false), None);
     assert_eq!((crew.take_doubted(), crew.take_doubted()), ([(who(1), 0)].into(), BTreeMap::new()));
-    crew.set_standing(who(1), U256::ZERO, nrlc(5));
+    crew.set_standing(who(1), U256::ZERO, free(nrlc(5)));
     assert_eq!(crew.candidate(&staked(5), |_| false), Some(who(1)));
 }
 
@@ -158,7 +162,7 @@ fn a_stake_that_is_new_puts_everybody_where_they_belong() {
     let mut crew = staking([10]);
     let _inboxes: Vec<_> = (1..=3).map(|n| join(&mut crew, n)).collect();
     for n in 1..=3 {
-        crew.set_standing(who(n), U256::ZERO, nrlc(10 * u64::from(n)));
+        crew.set_standing(who(n), U256::ZERO, free(nrlc(10 * u64::from(n))));
     }
     crew.expect_stake(nrlc(25));
     crew.expect_stake(nrlc(5));
@@ -175,7 +179,7 @@ fn those_are_asked_for_their_deposits_first_who_were_asked_longest_ago() {
     let mut crew = staking([3]);
     let _inboxes: Vec<_> = (1..=4).map(|n| join(&mut crew, n)).collect();
     for n in [3, 1, 2] {
-        crew.set_standing(who(n), U256::ZERO, nrlc(u64::from(n)));
+        crew.set_standing(who(n), U256::ZERO, free(nrlc(u64::from(n))));
     }
     assert_eq!(crew.poor(9), [who(1), who(2)], "one that was never asked is in line already");
     assert_eq!(crew.poor(1), [who(1)]);
@@ -187,7 +191,7 @@ fn one_that_worked_here_before_is_believed_until_its_deposit_is_read() {
     crew.remember(who(1), 100);
     let _inbox = join(&mut crew, 1);
     assert_eq!(crew.candidate(&staked(1_000), |_| false), Some(who(1)));
-    crew.set_standing(who(1), U256::ZERO, Nrlc::ZERO);
+    crew.set_standing(who(1), U256::ZERO, free(Nrlc::ZERO));
     assert_eq!(crew.candidate(&staked(1_000), |_| false), None);
 }
 
@@ -352,6 +356,27 @@ fn those_who_left_make_room_for_those_who_come() {
 }
 
 #[test]
+fn who_has_nothing_at_stake_makes_room_for_those_who_come() {
+    let mut crew = Crew::default();
+    let address = |n: usize| Address::left_padding_from(&(n as u64 + 1).to_be_bytes());
+    let mut inboxes = Vec::new();
+    for n in 0..MAX_WORKERS {
+        inboxes.push(entered(crew.join(address(n), applicant(n as u64, None), welcome(), 100)).3);
+        // What one has may be locked.
+        let stake = if [3, 4, 5].contains(&n) { Nrlc::ZERO } else { Nrlc::rlc(1) };
+        let locked = if n == 4 { Nrlc::rlc(1) } else { Nrlc::ZERO };
+        crew.set_standing(address(n), U256::ZERO, Account { stake, locked });
+    }
+    let mut join = |n: usize| crew.join(address(n), applicant(n as u64, None), welcome(), 100);
+    let _late = [MAX_WORKERS, MAX_WORKERS + 1].map(|n| entered(join(n)));
+    let answer = join(MAX_WORKERS + 2);
+    assert!(matches!(answer, Admission::Out(Greeting::Busy { .. })), "those that came are not known yet: {answer:?}");
+    assert!(!crew.is_here(address(3)) && !crew.is_here(address(5)) && crew.is_here(address(MAX_WORKERS)));
+    assert!(inboxes[3].try_recv().is_err_and(|e| e == mpsc::error::TryRecvError::Disconnected), "it is hung up on");
+    assert_eq!(crew.count(), (MAX_WORKERS, MAX_WORKERS));
+}
+
+#[test]
 fn a_search_passes_as_few_lines_among_ten_thousand_different_machines() {
     let mut crew = staking([1, 2]);
     let address = |n: u32| Address::left_padding_from(&(n + 1).to_be_bytes());
@@ -435,7 +460,7 @@ fn happen(crew: &mut Crew, event: Event, now: &mut u64, inboxes: &mut Vec<mpsc::
         Event::Drains(n) => crew.drain(who(n)),
         Event::Loads(n, stake) => crew.load(who(n), nrlc(stake)),
         Event::Unloads(n, stake, voted) => crew.unload(who(n), nrlc(stake), voted),
-        Event::Has(n, free) => crew.set_standing(who(n), U256::ZERO, nrlc(free)),
+        Event::Has(n, of) => crew.set_standing(who(n), U256::ZERO, free(nrlc(of))),
         Event::Fails(n) => crew.blame(who(n), *now),
         Event::DoesWell(n) => crew.praise(who(n)),
         Event::TimePasses(seconds) => {

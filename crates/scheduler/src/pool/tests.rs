@@ -488,7 +488,6 @@ fn a_block_time_that_a_reorg_took_away_is_not_the_time() {
     let clock = Clock::virtual_at(1_000);
     let mut pool = pool(&clock);
     pool.saw_block(100_000);
-    pool.chain_went_back();
     pool.saw_block(1_001);
     assert_eq!(pool.now(), 1_001);
 }

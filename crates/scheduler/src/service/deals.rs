@@ -23,9 +23,6 @@ const LATER: Duration = Duration::from_secs(1);
 impl Service {
     /// Notes which tasks the news is about, and reads new deals.
     pub(super) fn discover(&mut self, news: News) {
-        if news.reorg {
-            self.pool.chain_went_back();
-        }
         self.pool.saw_block(news.head.timestamp);
         if planted(Defect::CursorFirst) {
             self.pool.store.advance(&news.cursor);
