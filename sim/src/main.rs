@@ -214,9 +214,13 @@ fn many(options: &Options) -> ExitCode {
     if missing {
         println!("a kind of fault was never met: run more seeds");
     }
+    let idle = sum(|v| v.claimed_in_faults) == 0 && !options.kept;
+    if idle {
+        println!("nothing was claimed while faults went on: run more seeds");
+    }
     // A broken pipe is nobody's concern here.
     let _ = std::io::stdout().flush();
-    ExitCode::from(u8::from(missing || !bad.is_empty() || !different.is_empty()))
+    ExitCode::from(u8::from(missing || idle || !bad.is_empty() || !different.is_empty()))
 }
 
 #[expect(clippy::print_stdout, reason = "this is the command line")]

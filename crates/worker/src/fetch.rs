@@ -158,6 +158,7 @@ impl Fetcher {
             }
         }
         let http = bourse_service::http::client(IDLE);
+        let reserve = machine::capacity(&folder).map_or(reserve, |all| reserve.min(all / 20));
         let fetcher = Self { http, folder, limit, reserve, private_urls, receiving: Mutex::default() };
         fetcher.make_room(0)?;
         Ok(fetcher)

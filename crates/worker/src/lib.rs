@@ -54,7 +54,8 @@ pub struct Config {
     pub gas: GasPolicy,
     /// What one task may download as dataset and input files, all together, in bytes.
     pub download_limit: u64,
-    /// Bytes of the disk that downloads leave free: journal and results need room when the stake is locked already.
+    /// Bytes of the disk that downloads leave free, a twentieth of a small one: journal and results need room when the stake
+    /// is locked already.
     pub disk_reserve: u64,
     /// Downloads kept for later tasks, in bytes.
     pub cache_limit: u64,

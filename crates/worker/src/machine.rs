@@ -132,3 +132,8 @@ pub(crate) fn disk_mib(folder: &Path) -> u64 {
 pub(crate) fn room(folder: &Path) -> Option<u64> {
     rustix::fs::statvfs(folder).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
+
+/// The size of that disk in bytes.
+pub(crate) fn capacity(folder: &Path) -> Option<u64> {
+    rustix::fs::statvfs(folder).ok().map(|disk| disk.f_blocks.saturating_mul(disk.f_frsize))
+}

@@ -2,10 +2,12 @@
 
 use crate::{
     market::WORKER,
+    node::rpc,
     world::{World, eventually, heard},
 };
 use bourse_protocol::{link::ToWorker, replicate::Status};
 use bourse_service::{journal::Journal, wire::Wire};
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scheduler_goes_on_without_reading_anew_what_never_changes() {
@@ -65,4 +67,15 @@ async fn workers_log_in_while_is_read_what_tasks_of_an_earlier_version_need() {
     world.restart_scheduler().await;
     let again = first_about_a_task(world.log_in(WORKER, vec![task]).await.unwrap()).await;
     assert_eq!(again, ToWorker::GoOn { task });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scheduler_without_memory_reads_a_deal_that_is_older_than_what_nodes_keep() {
+    let mut world = World::open().await;
+    let task = world.buy(1).await;
+    world.opened(task).await;
+    // Ranges of blocks that are read at once end in the middle of these; the embedded chain keeps the state of 512.
+    rpc(&world.market.chain, "anvil_mine", json!([2_700])).await;
+    world.restart_scheduler_without_memory().await;
+    world.opened(task).await;
 }

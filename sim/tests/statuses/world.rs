@@ -103,6 +103,14 @@ impl World {
         self.scheduler = begin(self.config.clone(), &self.pool_node, listener).await;
     }
 
+    /// The same, on a new database.
+    pub(crate) async fn restart_scheduler_without_memory(&mut self) {
+        self.scheduler.shutdown().await;
+        std::fs::remove_dir_all(&self.config.dir).unwrap();
+        std::fs::create_dir(&self.config.dir).unwrap();
+        self.restart_scheduler().await;
+    }
+
     /// A worker with a played machine, logged in.
     pub(crate) async fn worker(&self, n: u32) -> Worker {
         self.worker_with_slots(n, 1).await

@@ -6,7 +6,6 @@ use crate::{
     up::LONG,
 };
 use bourse_protocol::{deal::TaskStatus, money::Nrlc};
-use serde_json::json;
 
 /// A pool whose parts are processes of their own.
 pub(crate) struct Pool<'a> {
@@ -139,20 +138,18 @@ fn a_task_survives_kill_9_of_a_worker_that_has_contributed_and_the_scheduler() {
     pool.stop();
 }
 
-/// Far more blocks than those whose state a node keeps have passed since the deal.
 #[test]
 fn a_scheduler_that_lost_its_memory_rebuilds_it_from_the_chain() {
     let home = Home::new();
-    let mut pool = Pool::open_on(&home, &["--test-methods"], 0);
+    let mut pool = Pool::open(&home);
     (0..2).for_each(|n| pool.start_worker(n));
     pool.await_workers(2);
-    let mut run = home.start(pool.network.run(100_000, &["--trust", "5", "--category", "4"]));
+    let mut run = home.start(pool.network.run(100_000, &["--trust", "5"]));
     run.says("bought task ");
     let task = bought(&run.stderr()).unwrap();
     eventually("two should have contributed", || (pool.network.contributions(task) == 2).then_some(()));
     pool.scheduler.take().unwrap().kill();
     std::fs::remove_dir_all(home.join("scheduler")).unwrap();
-    network::rpc(&pool.network.url("rpcUrl"), "anvil_mine", json!([2_700]));
     pool.start_scheduler();
     pool.start_worker(2);
     run.wait(PATIENCE).succeeded();

@@ -21,9 +21,9 @@ use bourse_protocol::{
     orders::{AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder},
 };
 use bourse_service::{CancellationToken, journal::Journal};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     ops::RangeInclusive,
     path::PathBuf,
     process::Command,
@@ -75,7 +75,20 @@ impl Node {
 
     /// Dies: what came after its last state is gone.
     fn kill(&mut self) {
-        self.process.take().unwrap().kill();
+        assert_eq!(self.process.take().unwrap().kill().code, None);
+    }
+
+    fn height(&self) -> u64 {
+        quantity(&rpc(&self.url, "eth_blockNumber", json!([])))
+    }
+
+    /// What a block is, by a field of it.
+    fn block(&self, number: &str, field: &str) -> Value {
+        rpc(&self.url, "eth_getBlockByNumber", json!([number, false]))[field].clone()
+    }
+
+    fn listens(&self) -> bool {
+        TcpStream::connect(("127.0.0.1", self.port)).is_ok()
     }
 }
 
@@ -207,7 +220,7 @@ const PLAY: [(u64, Act); 15] = [
     (0, Act::Buy(5)),
     (1, Act::Buy(1)),
     (8, Act::Reorg(2)),
-    (10, Act::Buy(5)),
+    (11, Act::Buy(5)),
     (11, Act::Forget(4)),
     (17, Act::Buy(1)),
     (20, Act::Buy(5)),
@@ -266,33 +279,55 @@ fn play(chance: &mut Chance) -> Vec<(u64, Act)> {
     play
 }
 
+fn quantity(hex: &Value) -> u64 {
+    u64::from_str_radix(hex.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+}
+
+/// Does it, and looks whether it was done: a fault that misses would prove nothing.
 fn act(pool: &mut Pool<'_>, node: &mut Node, buyer: &mut Buyer, act: &Act) {
     match *act {
         Act::Buy(trust) => buyer.buy(trust),
-        Act::KillWorker(n) => drop(pool.workers[n].take().unwrap().kill()),
+        Act::KillWorker(n) => assert_eq!(pool.workers[n].take().unwrap().kill().code, None),
         Act::StartWorker(n) => pool.start_worker(n),
-        Act::KillScheduler => drop(pool.scheduler.take().unwrap().kill()),
+        Act::KillScheduler => assert_eq!(pool.scheduler.take().unwrap().kill().code, None),
         Act::StartScheduler => pool.start_scheduler(),
-        Act::Reorg(depth) => drop(rpc(&node.url, "anvil_reorg", json!([depth, []]))),
+        Act::Reorg(depth) => {
+            let newest = format!("{:#x}", node.height());
+            let before = node.block(&newest, "hash");
+            rpc(&node.url, "anvil_reorg", json!([depth, []]));
+            assert_ne!(node.block(&newest, "hash"), before, "block {newest} is what it was");
+        }
         Act::Forget(seconds) => {
-            let until = Instant::now() + Duration::from_secs(seconds);
+            let (until, mut forgotten) = (Instant::now() + Duration::from_secs(seconds), 0);
             while Instant::now() < until {
+                forgotten += quantity(&rpc(&node.url, "txpool_status", json!([]))["pending"]);
                 rpc(&node.url, "anvil_dropAllTransactions", json!([]));
                 std::thread::sleep(Duration::from_millis(200));
             }
+            assert!(forgotten > 0, "no transaction waited");
         }
         Act::Dear(blocks) => {
+            let mut dear = 0;
             for _ in 0..blocks {
                 rpc(&node.url, "anvil_setNextBlockBaseFeePerGas", json!(["0x174876e800"]));
                 std::thread::sleep(Duration::from_secs(1));
+                let fee = quantity(&node.block("latest", "baseFeePerGas"));
+                dear += u64::from(u128::from(fee) > GasPolicy::default().cap);
             }
+            assert!(dear * 2 > blocks, "only {dear} of {blocks} blocks were dear");
             rpc(&node.url, "anvil_setNextBlockBaseFeePerGas", json!(["0x3b9aca00"]));
         }
-        Act::StopNode => node.stop(),
+        Act::StopNode => {
+            node.stop();
+            assert!(!node.listens());
+        }
         Act::StartNode => node.again(),
         Act::SetNodeBack => {
+            let before = node.height();
             node.kill();
             node.again();
+            let after = node.height();
+            assert!(after < before, "it died at block {before} and came back at {after}");
         }
     }
 }
