@@ -3,6 +3,7 @@
 use crate::{
     machine::right_digest,
     market::{Bought, DEPOSIT, FIRST_WORKER, Kind, Market, key},
+    node::BASE_FEE,
     node::Earth,
     tally::Fault,
     world::{Climate, Plan},
@@ -67,6 +68,9 @@ pub(crate) struct OrderTimes {
     pub(crate) paid: u64,
 }
 
+/// Within so many dear blocks, of five seconds each, a transaction that was sent before has got a higher fee.
+const RAISED: u64 = 8;
+
 /// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
@@ -97,6 +101,8 @@ pub(crate) struct Judge {
     pool_is_gone: bool,
     /// When something last stood in the way of everybody's transactions, in the chain's seconds.
     hindered: u64,
+    /// For so many blocks they have cost more than what is usually offered.
+    dear: u64,
     /// Nothing goes wrong any more.
     calm: bool,
     height: u64,
@@ -122,6 +128,7 @@ impl Judge {
             excused: BTreeSet::new(),
             pool_is_gone: false,
             hindered: 0,
+            dear: 0,
             calm: false,
             height: 0,
             stale: false,
@@ -185,7 +192,9 @@ impl Judge {
         (self.height, self.now) = (height, time);
         self.trace.extend(block["hash"].as_str().unwrap_or_default().bytes());
         self.verdict.blocks += 1;
-        if u128::from(crate::chain::number(&block["baseFeePerGas"])) > GasPolicy::default().cap {
+        let fee = crate::chain::number(&block["baseFeePerGas"]);
+        self.dear = if fee > 2 * BASE_FEE { self.dear + 1 } else { 0 };
+        if u128::from(fee) > GasPolicy::default().cap || (1..=RAISED).contains(&self.dear) {
             self.hinder();
         }
         let transactions = block["transactions"].as_array().cloned().unwrap_or_default();

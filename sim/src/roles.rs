@@ -264,6 +264,6 @@ async fn worker_life(stage: Stage, life: Life, journal: Journal, person: Person)
     };
     let dialer = Dialer { address: stage.place.clone(), sky: stage.sky.clone(), lies: person.lies };
     if let Err(error) = service.run_over(dialer, CancellationToken::new(), CancellationToken::new()).await {
-        tracing::info!(worker = person.number, %error, "the worker stops");
+        panic!("worker {} ends by itself: {error}", person.number);
     }
 }

@@ -39,6 +39,11 @@ impl Outlook {
 const PAID: &str = "nothing: it is paid";
 const REFUND: &str = "the price goes back to who paid it";
 
+/// What comes next for a task of which the pool has yet to read what its work needs.
+pub fn of_unread() -> Outlook {
+    Outlook::whenever("the pool reads on the chain what the task needs, and goes on with it")
+}
+
 /// What comes next for a task at this stage.
 pub fn of_task(stage: Stage, view: &View<'_>) -> Outlook {
     let task = view.task;

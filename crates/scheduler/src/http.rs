@@ -4,8 +4,9 @@ use crate::link::{self, Bucket, Door};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, State},
+    extract::{ConnectInfo, Path, Request, State},
     http::{StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -14,7 +15,11 @@ use bourse_protocol::{api::TaskView, ids::TaskId, link::PATH};
 use bourse_service::http::refuse;
 use serde::Serialize;
 use serde_json::json;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::{Arc, Mutex, PoisonError},
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -86,32 +91,62 @@ impl Metrics {
     }
 }
 
-/// The way to the loop, for so many questions a second of all who ask: whoever they are, the pool's work goes on.
+/// The way to the loop.
 #[derive(Clone)]
-struct Queries {
-    queries: mpsc::Sender<Query>,
-    bucket: Arc<Mutex<Bucket>>,
-    began: Instant,
-}
+struct Queries(mpsc::Sender<Query>);
 
 impl Queries {
-    fn new(queries: mpsc::Sender<Query>) -> Self {
-        Self { queries, bucket: Arc::new(Mutex::new(Bucket::full(0))), began: Instant::now() }
-    }
-
     /// Asks the loop, or says why it does not answer.
     async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Response> {
-        if !self.has_room() {
-            return Err(busy());
-        }
         let (reply, answer) = oneshot::channel();
-        self.queries.send(query(reply)).await.map_err(|_| stopping())?;
+        self.0.send(query(reply)).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())
     }
+}
 
-    fn has_room(&self) -> bool {
+/// Who asks from one address takes no more than this part of what is answered to all.
+const PART: u64 = 4;
+/// Addresses that are counted apart at most.
+const MAX_ADDRESSES: usize = 4_096;
+
+/// How much may be asked: by each address, so that none takes the answers of others, and by all, so that the pool's work goes
+/// on whoever they are.
+struct Patience {
+    began: Instant,
+    buckets: Mutex<(Bucket, BTreeMap<IpAddr, Bucket>)>,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { began: Instant::now(), buckets: Mutex::new((Bucket::large(PART, 0), BTreeMap::new())) }
+    }
+
+    fn is_left_for(&self, address: IpAddr) -> bool {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now)
+        let (all, each) = &mut *self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if each.len() >= MAX_ADDRESSES {
+            each.retain(|_, bucket| !bucket.is_full(now));
+        }
+        let known = each.contains_key(&address) || each.len() < MAX_ADDRESSES;
+        let own = !known || each.entry(address).or_insert_with(|| Bucket::full(now)).take(now);
+        own && all.take(now)
+    }
+}
+
+/// Answers only as much as there is patience for.
+async fn patiently(State(patience): State<Arc<Patience>>, request: Request, next: Next) -> Response {
+    let address = request.extensions().get::<ConnectInfo<IpAddr>>().map_or(Ipv4Addr::UNSPECIFIED.into(), |from| from.0);
+    match patience.is_left_for(host(address)) {
+        true => next.run(request).await,
+        false => busy(),
+    }
+}
+
+/// The address by which a host is known: in IPv6 each has at least a /64 to itself.
+fn host(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(whole) => Ipv6Addr::from_bits(whole.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 
@@ -122,13 +157,14 @@ pub(crate) fn router(door: Door, queries: mpsc::Sender<Query>) -> Router {
 
 fn people(queries: mpsc::Sender<Query>) -> Router {
     Router::new()
-        .route("/version", get(version))
         .route("/tasks", get(tasks))
         .route("/tasks/{id}", get(task))
         .route("/workers", get(list_workers))
         .route("/metrics", get(metrics))
+        .route_layer(middleware::from_fn_with_state(Arc::new(Patience::new()), patiently))
+        .route("/version", get(version))
         .layer(CorsLayer::new().allow_origin(tower_http::cors::Any))
-        .with_state(Queries::new(queries))
+        .with_state(Queries(queries))
 }
 
 async fn version() -> Response {
@@ -258,10 +294,12 @@ mod tests {
             heard
         });
         let app = people(queries);
-        let ask = async |path: &str| {
-            let request = axum::http::Request::get(path).body(axum::body::Body::empty()).unwrap();
+        let ask_from = async |address: [u8; 4], path: &str| {
+            let mut request = axum::http::Request::get(path).body(axum::body::Body::empty()).unwrap();
+            request.extensions_mut().insert(ConnectInfo(IpAddr::from(address)));
             app.clone().oneshot(request).await.unwrap()
         };
+        let ask = async |path: &str| ask_from([10, 0, 0, 1], path).await;
         let one = format!("/tasks/{}", TaskId::default());
         let mut refused = 0;
         for n in 0..1_000 {
@@ -273,10 +311,11 @@ mod tests {
         }
         assert!(refused > 400, "{refused}");
         assert_eq!(ask("/version").await.status(), StatusCode::OK, "it costs the loop nothing");
+        assert_eq!(ask_from([10, 0, 0, 2], "/tasks").await.status(), StatusCode::OK, "nobody else is refused");
         tokio::time::advance(std::time::Duration::from_secs(1)).await;
         assert_eq!(ask("/tasks").await.status(), StatusCode::OK);
         drop(app);
-        assert_eq!(running.join_next().await.unwrap().unwrap(), 1_001 - refused);
+        assert_eq!(running.join_next().await.unwrap().unwrap(), 1_002 - refused);
     }
 
     #[test]

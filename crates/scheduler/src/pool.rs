@@ -198,8 +198,13 @@ impl Pool {
     /// A block of this time was seen.
     pub(crate) fn saw_block(&mut self, timestamp: u64) {
         // Not the latest of all: a node may say anything once, and the next block tells.
+        let before = self.now();
         self.chain_time = timestamp;
         self.ahead = timestamp.saturating_sub(self.here());
+        let now = self.now();
+        if now < before {
+            self.tasks.values_mut().flat_map(|e| &mut e.replicates).for_each(|r| r.time_is(now));
+        }
     }
 
     /// Whether a worker was asked for its result and may still bring it.
@@ -227,7 +232,8 @@ impl Pool {
             digest: ResultDigest::default(),
             results: Default::default(),
         };
-        let replicate = |(worker, history)| Replicate::new(worker, self.crew.weight(worker), history);
+        let now = self.now();
+        let replicate = |(worker, history)| Replicate::remembered(worker, self.crew.weight(worker), history, now);
         let entry = Entry {
             deal: task.deal,
             index: task.index,

@@ -233,6 +233,11 @@ impl Fetcher {
     /// Forgets the oldest files until `size` more bytes fit; of what was received in part, half of the room is kept at most.
     /// What is being received is not counted.
     fn make_room(&self, size: u64) -> io::Result<()> {
+        self.keep(self.limit.saturating_sub(size), 0)
+    }
+
+    /// Keeps so many bytes at most, and forgets at least so many.
+    fn keep(&self, limit: u64, forgotten: u64) -> io::Result<()> {
         // Held to the end: nobody may begin with a part that is about to be forgotten.
         let receiving = self.receiving();
         let is_busy = |path: &Path| {
@@ -254,7 +259,8 @@ impl Fetcher {
         }
         forget_oldest(&mut parts, self.limit / 2)?;
         files.append(&mut parts);
-        forget_oldest(&mut files, self.limit.saturating_sub(size))
+        let total: u64 = files.iter().map(|(_, size, _)| size).sum();
+        forget_oldest(&mut files, limit.min(total.saturating_sub(forgotten)))
     }
 
     /// Receives what `part` lacks. What is judged has come from one server whole, or is right.
@@ -327,15 +333,17 @@ impl Fetcher {
         }
     }
 
-    /// Whether so many bytes more leave the disk its reserve.
+    /// Whether so many bytes more leave the disk its reserve. What was kept for later tasks makes room for them.
     fn check_room(&self, what: &str, more: u64) -> Result<(), Error> {
         let needed = self.reserve.saturating_add(more);
-        match machine::room(&self.folder).is_none_or(|room| room >= needed) {
-            true => Ok(()),
-            false => {
-                let reason = format!("its disk would be left with less than {} MiB", self.reserve >> 20);
-                Err(Error::Unwanted { what: what.into(), reason })
-            }
+        let lacking = || needed.saturating_sub(machine::room(&self.folder).unwrap_or(u64::MAX));
+        match lacking() {
+            0 => return Ok(()),
+            bytes => self.keep(self.limit, bytes).map_err(|e| disk(&self.folder, e))?,
+        }
+        match lacking() {
+            0 => Ok(()),
+            _ => Err(temporary(what, &format!("its disk would be left with less than {} MiB", self.reserve >> 20))),
         }
     }
 }

@@ -376,6 +376,11 @@ impl Replicate {
         let pause = self.context.config.poll * 2;
         match error {
             SendError::Stopped { .. } => Err(Trouble::Cancelled),
+            // Whoever ends loses the stake; room comes back.
+            SendError::Store(error @ journal::Error::DiskFull { .. }) => {
+                tracing::warn!(task = %self.task, worker = %self.context.wallet, %error, "not sent: waiting for room");
+                Ok(Flow::Pause(pause))
+            }
             SendError::Store(error) => Err(error.into()),
             SendError::OutOfGas { .. } => {
                 if known != Status::OutOfGas {

@@ -368,7 +368,14 @@ fn may_start_again(record: &Record) -> bool {
             use CauseCode::*;
             matches!(
                 cause.code,
-                AbortedByWorker | AppDownloadFailed | DatasetDownloadFailed | OutOfGas | StakeTooLow | TaskNotActive
+                AbortedByWorker
+                    | AppDownloadFailed
+                    | DatasetDownloadFailed
+                    | OutOfGas
+                    | StakeTooLow
+                    | TaskNotActive
+                    // A disk that was full, or failed.
+                    | Unknown
             )
         }),
         _ => false,

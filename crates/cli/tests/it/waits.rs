@@ -5,7 +5,7 @@ use crate::{
     process::{Home, PATIENCE, Process, eventually, eventually_within},
     up::LONG,
 };
-use bourse_protocol::deal::TaskStatus;
+use bourse_protocol::{deal::TaskStatus, money::Nrlc};
 use serde_json::{Value, json};
 
 /// The cap of everybody, in wei per gas.
@@ -128,6 +128,8 @@ fn of_two_schedulers_on_one_key_one_stops_and_says_why() {
         pools.push((scheduler, worker));
     }
     let wallet = network.file["keys"]["workerpoolOwner"]["address"].as_str().unwrap().to_owned();
+    // That may take more than a minute of purchases.
+    network::give(&network, network.requester(), Nrlc::rlc(1_000));
     // They meet where both have something to send at once. Where the one that should stop is always faster, the other one
     // does after a minute.
     let mut runs: Vec<Process> = Vec::new();
@@ -145,6 +147,9 @@ fn of_two_schedulers_on_one_key_one_stops_and_says_why() {
     assert!(pools[0].0.is_running(), "the other one goes on");
     // What the workers of the stopped one have begun may wait for it.
     drop(runs);
-    home.run(network.run(1_000, &["--trust", "1"])).succeeded();
+    // What they had sent may take the deposit that this one counts on.
+    eventually("what is bought now should be paid", || {
+        (home.run(network.run(1_000, &["--trust", "1"])).code == Some(0)).then_some(())
+    });
     network.stop().succeeded();
 }

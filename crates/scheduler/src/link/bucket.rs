@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Messages at once.
 const BURST: u64 = 512;
 /// Messages per second, for ever. An honest worker sends about a dozen for each task, of which there may be some each second.
-/// Of all who ask over HTTP together, as many cost the loop some hundredths of its time.
+/// As many questions over HTTP cost the loop some hundredths of its time.
 const RATE: u64 = 200;
 
 /// Tokens of one connection, or of all who ask, in thousandths.
@@ -13,6 +13,8 @@ const RATE: u64 = 200;
 pub(crate) struct Bucket {
     tokens: u64,
     refilled: u64,
+    /// It holds and gains so many times the usual.
+    size: u64,
 }
 
 impl Bucket {
@@ -21,13 +23,27 @@ impl Bucket {
 
     /// A full one, at `now` in milliseconds.
     pub(crate) fn full(now: u64) -> Self {
-        Self { tokens: BURST * 1000, refilled: now }
+        Self::large(1, now)
+    }
+
+    /// A full one of so many times the usual size.
+    pub(crate) fn large(size: u64, now: u64) -> Self {
+        Self { tokens: size * BURST * 1000, refilled: now, size }
+    }
+
+    /// Whether it is full by now: then it tells nothing.
+    pub(crate) fn is_full(&self, now: u64) -> bool {
+        self.after(now) == self.size * BURST * 1000
+    }
+
+    fn after(&self, now: u64) -> u64 {
+        let gained = now.saturating_sub(self.refilled).saturating_mul(RATE * self.size);
+        self.tokens.saturating_add(gained).min(self.size * BURST * 1000)
     }
 
     /// Takes a token, if there is one.
     pub(crate) fn take(&mut self, now: u64) -> bool {
-        let gained = now.saturating_sub(self.refilled).saturating_mul(RATE);
-        self.tokens = self.tokens.saturating_add(gained).min(BURST * 1000);
+        self.tokens = self.after(now);
         self.refilled = now.max(self.refilled);
         match self.tokens.checked_sub(1000) {
             Some(left) => {

@@ -89,14 +89,14 @@ impl Pool {
     /// Whether what a worker says it has stored is being checked.
     pub(crate) fn is_checked(&self, id: TaskId, worker: Address) -> bool {
         let replicate = self.tasks.get(&id).and_then(|e| e.replicate_of(worker));
-        replicate.is_some_and(|r| r.checked_since.is_some())
+        replicate.is_some_and(|r| r.checked)
     }
 
     /// Notes that what a worker says it has stored is being checked. Says whether that is to be done, and was not so before.
     pub(crate) fn begin_check(&mut self, id: TaskId, worker: Address) -> bool {
-        let (now, lacks_result) = (self.now(), self.lacks_result(id));
+        let lacks_result = self.lacks_result(id);
         match self.replicate_mut(id, worker) {
-            Some(r) if lacks_result && r.checked_since.is_none() => r.checked_since = Some(now),
+            Some(r) if lacks_result && !r.checked => r.checked = true,
             _ => return false,
         }
         true
@@ -105,7 +105,7 @@ impl Pool {
     /// The check has come to an end.
     pub(crate) fn end_check(&mut self, id: TaskId, worker: Address) {
         if let Some(r) = self.replicate_mut(id, worker) {
-            r.checked_since = None;
+            r.checked = false;
         }
     }
 

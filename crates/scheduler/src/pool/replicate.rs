@@ -9,22 +9,32 @@ use bourse_protocol::{
     task::{UPLOAD_LEASE, Upload},
 };
 
-/// While a worker's result is being checked it keeps its turn for so long, in seconds: the store may be slow, or down. Then
-/// others are asked too, in case it is this result alone that cannot be read.
-pub(super) const CHECK: u64 = 600;
-
 /// A task in the hands of one worker.
 pub(super) struct Replicate {
     pub(super) worker: Address,
     pub(super) weight: U256,
     pub(super) history: Vec<StatusChange>,
-    /// When the check of the result that it stored began, unless that has ended.
-    pub(super) checked_since: Option<u64>,
+    /// The result that it stored is being checked.
+    pub(super) checked: bool,
+    /// Since when this process counts its turns: what was asked before may have been answered before.
+    counted_since: u64,
 }
 
 impl Replicate {
     pub(super) fn new(worker: Address, weight: U256, history: Vec<StatusChange>) -> Self {
-        Self { worker, weight, history, checked_since: None }
+        Self { worker, weight, history, checked: false, counted_since: 0 }
+    }
+
+    /// One that an earlier life of this process has left, at `now`.
+    pub(super) fn remembered(worker: Address, weight: U256, history: Vec<StatusChange>, now: u64) -> Self {
+        let mut remembered = Self { counted_since: now, ..Self::new(worker, weight, history) };
+        remembered.time_is(now);
+        remembered
+    }
+
+    /// Nothing has happened later than now: a node may have shown a time to come for a while.
+    pub(super) fn time_is(&mut self, now: u64) {
+        self.history.iter_mut().for_each(|change| change.date = change.date.min(now));
     }
 
     pub(super) fn status(&self) -> Status {
@@ -88,17 +98,14 @@ impl Replicate {
         passed.chain([last]).collect()
     }
 
-    /// How it stands with the requests for its result. A check that takes long is no failure of its worker.
+    /// How it stands with the requests for its result. While that is being checked its turn ends like any other, for a store
+    /// may fail to give this one result for ever; but that is no failure of its worker.
     pub(super) fn upload(&self, now: u64) -> Upload {
         let said =
             self.history.iter().fold(Upload::default(), |upload, change| upload.after(change.status, change.date));
-        match self.checked_since {
-            None => said,
-            Some(since) if now < since.saturating_add(CHECK) => {
-                Upload { asked: Some(since.saturating_add(CHECK - UPLOAD_LEASE)), ..said }
-            }
-            Some(_) => Upload { asked: None, failed: Some(now) },
-        }
+        let said = Upload { asked: said.asked.map(|at| at.max(self.counted_since)), ..said };
+        let has_turn = said.asked.is_some_and(|at| now < at.saturating_add(UPLOAD_LEASE));
+        if self.checked && !has_turn { Upload { asked: None, failed: Some(now) } } else { said }
     }
 
     /// Its changes since it was assigned last: a replicate that failed without a contribution may be assigned again.

@@ -75,12 +75,13 @@ impl Pool {
         }
     }
 
-    /// A task that is off the table, and so has ended.
+    /// A task that is off the table: it has ended, or it is not known yet what its work needs.
     fn view_remembered(&self, task: Remembered) -> TaskView {
+        let ended = task.has_ended();
         let stage = task.stages.last().map_or(Stage::Received, |s| s.status);
         let paid = stage == Stage::Completed;
         let replicate = |(worker, history): &(Address, Vec<_>)| {
-            let outlook = outlook::of_ended_replicate(current(history));
+            let outlook = if ended { outlook::of_ended_replicate(current(history)) } else { outlook::of_unread() };
             self.replicate_view(*worker, history, ContributionStatus::Unset, outlook)
         };
         TaskView {
@@ -89,8 +90,13 @@ impl Pool {
             index: task.index,
             current_status: stage,
             meaning: stage.meaning().into(),
-            chain_status: if paid { TaskStatus::Completed } else { TaskStatus::Failed },
-            outlook: outlook::of_ended(paid),
+            chain_status: match stage {
+                _ if paid => TaskStatus::Completed,
+                _ if ended => TaskStatus::Failed,
+                Stage::Received | Stage::Initializing => TaskStatus::Unset,
+                _ => TaskStatus::Active,
+            },
+            outlook: if ended { outlook::of_ended(paid) } else { outlook::of_unread() },
             cause: task.stages.last().and_then(|s| s.cause.clone()),
             contribution_deadline: 0,
             final_deadline: 0,

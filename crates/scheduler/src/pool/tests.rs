@@ -1,6 +1,5 @@
 use super::{
     hear::{MAX_CHANGES, MAX_EVIDENCE},
-    replicate::CHECK,
     *,
 };
 use crate::{
@@ -562,14 +561,39 @@ fn a_result_that_cannot_be_read_soon_is_no_failure_of_its_worker_which_keeps_its
     assert_eq!(next(&mut pool), [Step::Upload(WORKER)]);
     pool.record(TASK, WORKER, Status::ResultUploadRequested, None, pool.now());
     assert!(pool.begin_check(TASK, WORKER));
-    clock.advance(Duration::from_secs(CHECK - 1));
-    assert!(!pool.begin_check(TASK, WORKER), "it is under way, and is not made longer");
+    clock.advance(Duration::from_secs(UPLOAD_LEASE - 1));
+    assert!(!pool.begin_check(TASK, WORKER), "it is under way");
     assert_eq!(next(&mut pool), [Step::Upload(WORKER)], "nobody else is asked");
-    assert_eq!(pool.due(pool.now(), pool.now() + 1), [TASK]);
     clock.advance(Duration::from_secs(1));
     assert_eq!(next(&mut pool), [], "its turn is over");
     assert_eq!((status(&pool), pool.crew.strikes(WORKER)), (Status::ResultUploadRequested, 0));
+    pool.end_check(TASK, WORKER);
+    assert!(pool.begin_check(TASK, WORKER), "it says that it has stored another");
+    assert_eq!(next(&mut pool), [], "and gets no turn by that");
     pool.uploaded(TASK, WORKER, ResultLink::ipfs("/ipfs/x".into()));
     pool.end_check(TASK, WORKER);
     assert!(matches!(next(&mut pool)[..], [Step::Finalize(_)]));
+}
+
+#[test]
+fn what_happened_in_a_time_that_was_not_did_not_happen_later_than_now() {
+    let clock = Clock::virtual_at(1_000);
+    let mut pool = pool(&clock);
+    let _connection = at_work(&mut pool, 1_000);
+    pool.saw_block(100_000);
+    pool.record(TASK, WORKER, Status::ResultUploadRequested, None, pool.now());
+    let asked = |pool: &Pool| pool.tasks[&TASK].replicates[0].upload(pool.now()).asked;
+    assert_eq!(asked(&pool), Some(100_000));
+    pool.saw_block(1_001);
+    assert_eq!(asked(&pool), Some(1_001));
+}
+
+#[test]
+fn what_was_asked_before_a_restart_is_counted_from_there() {
+    let clock = Clock::virtual_at(1_000);
+    let change = |date, status| StatusChange { date, status, cause: None };
+    let history = vec![change(900, Status::Created), change(910, Status::ResultUploadRequested)];
+    let replicate = Replicate::remembered(WORKER, U256::from(1), history, clock.seconds());
+    assert!(!replicate.upload(1_000 + UPLOAD_LEASE - 1).is_over(1_000 + UPLOAD_LEASE - 1));
+    assert!(replicate.upload(1_000 + UPLOAD_LEASE).is_over(1_000 + UPLOAD_LEASE));
 }

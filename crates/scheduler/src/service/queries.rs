@@ -19,6 +19,8 @@ const LISTED: u32 = 100;
 /// A list is told again for so many times as long as it took to make: to make lists is a small part of the loop's work,
 /// however many ask and however long they are.
 const TOLD_AGAIN: u32 = 20;
+/// But for no longer than this.
+const OLDEST: Duration = Duration::from_secs(5);
 
 /// What is told to all who ask.
 pub(super) struct Desk {
@@ -53,7 +55,7 @@ impl List {
     }
 
     fn current(this: Option<&Self>) -> Option<Bytes> {
-        let list = this.filter(|list| list.at.elapsed() < list.took * TOLD_AGAIN)?;
+        let list = this.filter(|list| list.at.elapsed() < (list.took * TOLD_AGAIN).min(OLDEST))?;
         Some(list.body.clone())
     }
 }

@@ -1,7 +1,7 @@
 //! Connections: taking them, answering on them, closing those that say nothing.
 
 use super::hall::{Guest, Hall, Limits};
-use axum::{Router, body::Bytes};
+use axum::{Router, body::Bytes, extract::ConnectInfo};
 use hyper::{
     body::{Body, Frame, SizeHint},
     server::conn::http1,
@@ -72,8 +72,9 @@ async fn attend(
     let _ = stream.set_nodelay(true);
     let guest = hall.admit(address);
     let answering = guest.clone();
-    let answer = service_fn(move |request| {
+    let answer = service_fn(move |mut request: axum::http::Request<hyper::body::Incoming>| {
         answering.has_asked();
+        request.extensions_mut().insert(ConnectInfo(address));
         let (answer, guest) = (app.clone().call(request), answering.clone());
         async move { answer.await.map(|answer| answer.map(|body| Answer { body, guest })) }
     });
