@@ -144,8 +144,8 @@ async fn patiently(State(patience): State<Arc<Patience>>, request: Request, next
 
 /// The address by which a host is known: in IPv6 each has at least a /64 to itself.
 fn host(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
+    match address.to_canonical() {
+        v4 @ IpAddr::V4(_) => v4,
         IpAddr::V6(whole) => Ipv6Addr::from_bits(whole.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }

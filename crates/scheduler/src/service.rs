@@ -177,9 +177,12 @@ impl Service {
         let (events, inbox) = mpsc::channel(EVENTS);
         let place = (config.workerpool, hub.address, chain_id);
         let crew = Crew::of(config.allowed.clone(), config.floor);
+        // What is remembered has the chain's dates, which may be ahead of the clock.
+        let mut pool = Pool::new(store, config.clock.clone(), crew);
+        pool.saw_block(hub.client.head().await?.timestamp);
         let service = Self {
             follower: Follower::new(hub.client.clone(), reads::filter(&hub)),
-            pool: Pool::new(store, config.clock.clone(), crew),
+            pool,
             results,
             door: Door::new(place, config.clock.clone(), key, config.secret, events),
             inbox,

@@ -257,8 +257,11 @@ impl Run<'_> {
             let late = self.context.now() >= self.terms.contribution_deadline();
             match &error {
                 fetch::Error::Temporary { .. } if !late => {}
-                fetch::Error::Absent { .. } if !late && began.elapsed() < PATIENCE => {}
-                fetch::Error::Temporary { .. } | fetch::Error::Absent { .. } | fetch::Error::Unwanted { .. } => {
+                fetch::Error::Absent { .. } | fetch::Error::NoRoom { .. } if !late && began.elapsed() < PATIENCE => {}
+                fetch::Error::Temporary { .. }
+                | fetch::Error::Absent { .. }
+                | fetch::Error::NoRoom { .. }
+                | fetch::Error::Unwanted { .. } => {
                     return Err(here(need.failed, need.unavailable, error.to_string()));
                 }
                 fetch::Error::WrongChecksum { .. } => {

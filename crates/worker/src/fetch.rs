@@ -12,7 +12,9 @@ use reqwest::{StatusCode, header};
 use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
+    fs::Metadata,
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, SystemTime},
@@ -44,6 +46,14 @@ pub(crate) enum Error {
         /// Link or URL.
         what: String,
         /// The server's status.
+        reason: String,
+    },
+    /// This worker's disk has no room for it now.
+    #[error("{what} does not fit on this worker's disk: {reason}")]
+    NoRoom {
+        /// Link or URL.
+        what: String,
+        /// What is lacking.
         reason: String,
     },
     /// This worker does not fetch such a file.
@@ -193,7 +203,7 @@ impl Fetcher {
         };
         match &fetched {
             Ok(()) | Err(Error::Temporary { .. } | Error::Absent { .. }) => {}
-            Err(Error::Unwanted { .. } | Error::WrongChecksum { .. } | Error::Disk { .. }) => {
+            Err(Error::NoRoom { .. } | Error::Unwanted { .. } | Error::WrongChecksum { .. } | Error::Disk { .. }) => {
                 let _ = std::fs::remove_file(&part);
             }
         }
@@ -233,11 +243,16 @@ impl Fetcher {
     /// Forgets the oldest files until `size` more bytes fit; of what was received in part, half of the room is kept at most.
     /// What is being received is not counted.
     fn make_room(&self, size: u64) -> io::Result<()> {
-        self.keep(self.limit.saturating_sub(size), 0)
+        self.forget(|_| true, |_| self.limit.saturating_sub(size))
     }
 
-    /// Keeps so many bytes at most, and forgets at least so many.
-    fn keep(&self, limit: u64, forgotten: u64) -> io::Result<()> {
+    /// Makes so much room on the disk, if forgetting can: what a task works with takes its room in any case.
+    fn free(&self, bytes: u64) -> io::Result<()> {
+        self.forget(|file| file.nlink() == 1, |all| all.checked_sub(bytes).unwrap_or(all))
+    }
+
+    /// Forgets the oldest of some files until so many bytes of all that they have are left.
+    fn forget(&self, some: impl Fn(&Metadata) -> bool, left: impl Fn(u64) -> u64) -> io::Result<()> {
         // Held to the end: nobody may begin with a part that is about to be forgotten.
         let receiving = self.receiving();
         let is_busy = |path: &Path| {
@@ -249,7 +264,7 @@ impl Fetcher {
             let entry = entry?;
             let path = entry.path();
             // Another task may have renamed it meanwhile.
-            let Some(metadata) = unless_gone(entry.metadata())? else { continue };
+            let Some(metadata) = unless_gone(entry.metadata())?.filter(&some) else { continue };
             let kind = match path.extension() {
                 None => &mut files,
                 Some(extension) if extension == PART && !is_busy(&path) => &mut parts,
@@ -259,8 +274,8 @@ impl Fetcher {
         }
         forget_oldest(&mut parts, self.limit / 2)?;
         files.append(&mut parts);
-        let total: u64 = files.iter().map(|(_, size, _)| size).sum();
-        forget_oldest(&mut files, limit.min(total.saturating_sub(forgotten)))
+        let all = files.iter().map(|(_, size, _)| size).sum();
+        forget_oldest(&mut files, left(all))
     }
 
     /// Receives what `part` lacks. What is judged has come from one server whole, or is right.
@@ -339,11 +354,14 @@ impl Fetcher {
         let lacking = || needed.saturating_sub(machine::room(&self.folder).unwrap_or(u64::MAX));
         match lacking() {
             0 => return Ok(()),
-            bytes => self.keep(self.limit, bytes).map_err(|e| disk(&self.folder, e))?,
+            bytes => self.free(bytes).map_err(|e| disk(&self.folder, e))?,
         }
         match lacking() {
             0 => Ok(()),
-            _ => Err(temporary(what, &format!("its disk would be left with less than {} MiB", self.reserve >> 20))),
+            _ => {
+                let reason = format!("less than {} MiB would be left", self.reserve >> 20);
+                Err(Error::NoRoom { what: what.into(), reason })
+            }
         }
     }
 }

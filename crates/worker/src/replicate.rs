@@ -342,6 +342,10 @@ impl Replicate {
                 Ok(Flow::Again)
             }
             Err(SendError::Stopped { .. }) => Err(Trouble::Cancelled),
+            // An earlier life may have sent it: it may be out.
+            Err(error @ (SendError::Store(_) | SendError::KeyInUse(_))) => {
+                self.not_sent(error, Status::ContributeFailed, Status::Contributing).await
+            }
             Err(error) => {
                 self.note(|store| store.set_contribution_out(self.task, false)).await?;
                 self.not_sent(error, Status::ContributeFailed, Status::Contributing).await

@@ -79,3 +79,23 @@ async fn a_scheduler_without_memory_reads_a_deal_that_is_older_than_what_nodes_k
     world.restart_scheduler_without_memory().await;
     world.opened(task).await;
 }
+
+/// A development chain's time may be moved; what is remembered has its dates.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_on_a_chain_whose_time_is_ahead_ends_no_lease() {
+    let mut world = World::open().await;
+    world.pass(50_000).await;
+    let task = world.buy(1).await;
+    let ToWorker::Assign(first) = first_about_a_task(world.log_in(WORKER, vec![]).await.unwrap()).await else {
+        panic!("the task is not assigned")
+    };
+    assert_eq!(first.task, task);
+    world.restart_scheduler().await;
+    let wire = world.log_in(WORKER, vec![task]).await.unwrap();
+    assert_eq!(first_about_a_task(wire).await, ToWorker::GoOn { task });
+    // Two full passes, and a block.
+    rpc(&world.market.chain, "evm_mine", json!([])).await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let view = world.view(task).await.unwrap();
+    assert_eq!(view.replicates[0].current_status, Status::Created, "{view:#?}");
+}

@@ -23,7 +23,8 @@ const LATER: Duration = Duration::from_secs(1);
 impl Service {
     /// Notes which tasks the news is about, and reads new deals.
     pub(super) fn discover(&mut self, news: News) {
-        self.pool.saw_block(news.head.timestamp);
+        // After an outage the news is of old blocks.
+        self.pool.saw_block(news.latest.timestamp);
         if planted(Defect::CursorFirst) {
             self.pool.store.advance(&news.cursor);
         }

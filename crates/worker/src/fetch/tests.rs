@@ -164,18 +164,27 @@ async fn urls_are_read_directly_where_private_networks_are_allowed() {
 async fn a_download_leaves_the_disk_its_reserve() {
     let gateway = Gateway::serving(CONTENT).await;
     let mut rig = Rig::new(1_000, true);
-    // What was kept goes first.
-    std::fs::write(rig.folder.path().join("cache/done"), "whole").unwrap();
     rig.fetcher.reserve = 1 << 60;
     let url = format!("{}/input.csv", gateway.url).parse().unwrap();
     for wanted in [wanted(CONTENT), Wanted { source: Source::Http(url), checksum: None, limit: 100 }] {
         let error = rig.fetch(&gateway, &wanted, "a").await.unwrap_err();
-        assert!(
-            matches!(error, Error::Temporary { .. }) && error.to_string().contains("its disk would be left"),
-            "{error}"
-        );
+        assert!(matches!(error, Error::NoRoom { .. }) && error.to_string().contains("MiB would be left"), "{error}");
         assert_eq!(rig.cached(), Vec::<String>::new());
     }
+}
+
+#[test]
+fn what_is_kept_makes_room_on_the_disk_where_that_is_enough_and_nobody_works_with_it() {
+    let rig = Rig::new(1_000, false);
+    let cache = rig.folder.path().join("cache");
+    for name in ["a", "b", "c"] {
+        std::fs::write(cache.join(name), "whole").unwrap();
+    }
+    std::fs::hard_link(cache.join("b"), rig.folder.path().join("input")).unwrap();
+    rig.fetcher.free(11).unwrap();
+    assert_eq!(rig.cached(), ["a", "b", "c"], "it would not be enough");
+    rig.fetcher.free(10).unwrap();
+    assert_eq!(rig.cached(), ["b"]);
 }
 
 #[test]
