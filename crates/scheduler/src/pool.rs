@@ -490,8 +490,7 @@ impl Pool {
     /// Who gets the task next: connected, with a free slot, able, not on it, and not after a failure a moment ago.
     pub(crate) fn candidate(&self, id: TaskId) -> Option<Address> {
         let (entry, now) = (self.tasks.get(&id)?, self.now());
-        // A date to come is that of a block that was none.
-        let a_moment_ago = |r: &Replicate| (r.since()..r.since().saturating_add(AGAIN)).contains(&now);
+        let a_moment_ago = |r: &Replicate| now < r.since().saturating_add(AGAIN);
         let again = |r: &Replicate| may_try_again(r.status()) && !a_moment_ago(r);
         let taken = |worker| {
             entry.replicates.iter().any(|r| r.worker == worker && !again(r))

@@ -166,6 +166,7 @@ fn one_block_of_a_wrong_time_takes_no_task_from_a_worker_for_good() {
         let now = clock.seconds();
         pool.saw_block(now);
         assert_eq!(pool.now(), now);
+        clock.advance(Duration::from_secs(AGAIN));
         assert_eq!(pool.candidate(TASK), Some(WORKER), "after {lied}");
     }
 }
