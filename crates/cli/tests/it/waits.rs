@@ -132,7 +132,7 @@ fn of_two_schedulers_on_one_key_one_stops_and_says_why() {
     // Commands with one wallet wait for each other: each of these has its own.
     let wallets: Vec<String> = (0..6)
         .map(|n| {
-            let (key, path) = (PrivateKeySigner::random(), home.join(&format!("buyer-{n}")));
+            let (key, path) = (PrivateKeySigner::random(), home.join(format!("buyer-{n}")));
             network::write_key(&path, &key);
             network::give(&network, key.address(), Nrlc::rlc(2_000));
             path.display().to_string()
