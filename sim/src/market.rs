@@ -19,7 +19,7 @@ use bourse_protocol::{
     ids::{DealId, OrderHash, TaskId},
     ipfs::Multiaddr,
     money::Nrlc,
-    orders::{AppOrder, DatasetOrder, Order, RequestOrder, WorkerpoolOrder},
+    orders::{AppOrder, DatasetOrder, Order, RequestOrder, TAG_GPU, WorkerpoolOrder},
 };
 use bourse_service::{CancellationToken, journal::Journal};
 use futures_util::future::join;
@@ -49,9 +49,6 @@ pub(crate) fn key(n: u32) -> PrivateKeySigner {
     };
     KEYS.lock().unwrap_or_else(PoisonError::into_inner).entry(n).or_insert_with(make).clone()
 }
-
-/// Bit of a deal's tag that asks for a graphics processor, which no worker here has. Source: middleware.md §2.3.
-const GPU: B256 = B256::new(U256::from_limbs([0x100, 0, 0, 0]).to_be_bytes());
 
 /// What is special about a bag of tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,7 +248,8 @@ impl Market {
         let domain = self.hub.domain().await.expect("the hub answers");
         let (volume, trust) = (U256::from(wish.size), U256::from(wish.trust));
         let salt = B256::from(U256::from(self.next()));
-        let tag = if wish.kind == Kind::FitsNobody { GPU } else { B256::ZERO };
+        // No worker here has a graphics processor.
+        let tag = if wish.kind == Kind::FitsNobody { TAG_GPU } else { B256::ZERO };
         // There is no code at this address: what is pushed there is kept by the hub alone.
         let callback = if wish.kind == Kind::Pushed { Address::repeat_byte(0xca) } else { Address::ZERO };
         let Places { category, app, workerpool, .. } = self.places;

@@ -11,8 +11,10 @@ pub const DOMAIN_NAME: &str = "iExecODB";
 /// Version of the EIP-712 domain of orders.
 pub const DOMAIN_VERSION: &str = "5.0.0";
 
-/// Bit of a tag that asks for a trusted execution environment.
+/// Bit of a tag that asks for a trusted execution environment. Source: middleware.md §2.3.
 pub const TAG_TEE: B256 = B256::with_last_byte(1);
+/// Bit of a tag that asks for a graphics processor. Source: middleware.md §2.3.
+pub const TAG_GPU: B256 = B256::new(U256::from_limbs([1 << 8, 0, 0, 0]).to_be_bytes());
 
 /// The domain that orders for one hub on one chain are signed in.
 pub fn domain(chain_id: u64, hub: Address) -> Eip712Domain {

@@ -120,6 +120,17 @@ impl Upload {
         }
     }
 
+    /// The same for one that counts from `since` on: a request of an earlier life of the pool may have been answered then.
+    pub fn counted_from(self, since: u64) -> Self {
+        Self { asked: self.asked.map(|at| at.max(since)), ..self }
+    }
+
+    /// The same while what it says it has stored is being checked: its turn ends like any other, for a store may fail to give
+    /// this one result for ever, but that is no failure of its worker, which is not asked again meanwhile.
+    pub fn while_checked(self, now: u64) -> Self {
+        if self.has_turn(now) { self } else { Self { asked: None, failed: Some(now) } }
+    }
+
     /// Whether its turn lasts.
     fn has_turn(self, now: u64) -> bool {
         self.asked.is_some_and(|at| now < at.saturating_add(UPLOAD_LEASE))

@@ -7,10 +7,11 @@ mod idle;
 use crate::link::{Applicant, Outbox, QUEUE};
 use bourse_chain::hub::Account;
 use bourse_protocol::{
-    Address, U256, consensus,
+    Address, B256, U256, consensus,
     deal::Deal,
     link::{Capabilities, Frame, Greeting, LOST_SECONDS, Session, ToWorker, Welcome},
     money::Nrlc,
+    orders::{TAG_GPU, TAG_TEE},
 };
 use deposit::Deposit;
 use idle::{Idle, Rank, Seat};
@@ -70,15 +71,10 @@ pub struct Floor {
     pub disk_mib: u64,
 }
 
-/// Bit of a deal's tag that asks for an enclave. Source: middleware.md §2.3.
-const TEE: u8 = 0b0001;
-/// Bit (of the second lowest byte) that asks for a graphics processor.
-const GPU: u8 = 0b0001;
-
 impl Need {
     pub(crate) fn new(app_type: String, deal: &Deal) -> Self {
-        let (tag, stake) = (deal.tag, deal.worker_stake);
-        Self { app_type, tee: tag.0[31] & TEE != 0, gpu: tag.0[30] & GPU != 0, stake }
+        let asks_for = |bit: B256| deal.tag & bit != B256::ZERO;
+        Self { app_type, tee: asks_for(TAG_TEE), gpu: asks_for(TAG_GPU), stake: deal.worker_stake }
     }
 
     /// What `machine` lacks, in plain words; `None` if nothing.

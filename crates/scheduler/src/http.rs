@@ -1,29 +1,25 @@
 //! What people and programs may ask the scheduler. Source: sdk.md §7.
 
-use crate::link::{self, Bucket, Door};
+mod patience;
+
+use crate::link::{self, Door};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{ConnectInfo, Path, Request, State},
+    extract::{Path, State},
     http::{StatusCode, header},
-    middleware::{self, Next},
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
 use bourse_chain::{NodeStatus, SenderStatus};
 use bourse_protocol::{api::TaskView, ids::TaskId, link::PATH};
 use bourse_service::http::refuse;
+use patience::Patience;
 use serde::Serialize;
 use serde_json::json;
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError},
-};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
 use tower_http::cors::CorsLayer;
 
 /// A question to the loop, which owns the state.
@@ -104,52 +100,6 @@ impl Queries {
     }
 }
 
-/// Who asks from one address takes no more than this part of what is answered to all.
-const PART: u64 = 4;
-/// Addresses that are counted apart at most.
-const MAX_ADDRESSES: usize = 4_096;
-
-/// How much may be asked: by each address, so that none takes the answers of others, and by all, so that the pool's work goes
-/// on whoever they are.
-struct Patience {
-    began: Instant,
-    buckets: Mutex<(Bucket, BTreeMap<IpAddr, Bucket>)>,
-}
-
-impl Patience {
-    fn new() -> Self {
-        Self { began: Instant::now(), buckets: Mutex::new((Bucket::large(PART, 0), BTreeMap::new())) }
-    }
-
-    fn is_left_for(&self, address: IpAddr) -> bool {
-        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let (all, each) = &mut *self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if each.len() >= MAX_ADDRESSES {
-            each.retain(|_, bucket| !bucket.is_full(now));
-        }
-        let known = each.contains_key(&address) || each.len() < MAX_ADDRESSES;
-        let own = !known || each.entry(address).or_insert_with(|| Bucket::full(now)).take(now);
-        own && all.take(now)
-    }
-}
-
-/// Answers only as much as there is patience for.
-async fn patiently(State(patience): State<Arc<Patience>>, request: Request, next: Next) -> Response {
-    let address = request.extensions().get::<ConnectInfo<IpAddr>>().map_or(Ipv4Addr::UNSPECIFIED.into(), |from| from.0);
-    match patience.is_left_for(host(address)) {
-        true => next.run(request).await,
-        false => busy(),
-    }
-}
-
-/// The address by which a host is known: in IPv6 each has at least a /64 to itself.
-fn host(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        v4 @ IpAddr::V4(_) => v4,
-        IpAddr::V6(whole) => Ipv6Addr::from_bits(whole.to_bits() & !u128::from(u64::MAX)).into(),
-    }
-}
-
 pub(crate) fn router(door: Door, queries: mpsc::Sender<Query>) -> Router {
     let workers = Router::new().route(PATH, get(link::upgrade)).with_state(door);
     workers.merge(people(queries)).fallback(unknown)
@@ -161,7 +111,7 @@ fn people(queries: mpsc::Sender<Query>) -> Router {
         .route("/tasks/{id}", get(task))
         .route("/workers", get(list_workers))
         .route("/metrics", get(metrics))
-        .route_layer(middleware::from_fn_with_state(Arc::new(Patience::new()), patiently))
+        .route_layer(middleware::from_fn_with_state(Arc::new(Patience::new()), patience::answer))
         .route("/version", get(version))
         .layer(CorsLayer::new().allow_origin(tower_http::cors::Any))
         .with_state(Queries(queries))
@@ -220,17 +170,13 @@ fn stopping() -> Response {
     refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the scheduler is stopping: try again when it is back")
 }
 
-fn busy() -> Response {
-    let words = "more is asked of this scheduler than it answers in a second: ask again in a second";
-    let refusal = refuse(StatusCode::TOO_MANY_REQUESTS, "too_many_questions", words);
-    ([(header::RETRY_AFTER, "1")], refusal).into_response()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::extract::ConnectInfo;
     use bourse_chain::{OutOfGas, Waiting};
     use bourse_protocol::{Address, U256};
+    use std::net::IpAddr;
     use tower::ServiceExt;
 
     fn metrics(state: &'static str, sender: SenderStatus) -> Metrics {

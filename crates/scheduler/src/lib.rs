@@ -5,6 +5,7 @@
 
 mod agenda;
 mod bags;
+mod bucket;
 mod check;
 mod crew;
 mod http;

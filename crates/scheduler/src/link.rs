@@ -1,11 +1,10 @@
 //! The workers' link: login, then a session of numbered messages. One task per connection; a slow or hostile worker
 //! hurts only itself: size, rate, queue and the time of every step are bounded.
 
-mod bucket;
 mod notary;
 mod websocket;
 
-use crate::crew::Admission;
+use crate::{bucket::Bucket, crew::Admission};
 use bourse_chain::{PrivateKeySigner, keys};
 use bourse_protocol::{
     Address, B256,
@@ -19,7 +18,6 @@ use bourse_service::{
     clock::Clock,
     wire::{Broken, Wire},
 };
-pub(crate) use bucket::Bucket;
 use notary::{Notary, Signed};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};

@@ -1,5 +1,6 @@
 //! The scheduler's loop: wakes on events, reads the chain, does what the rules say.
 
+mod checks;
 mod deals;
 mod queries;
 mod standings;
@@ -24,7 +25,7 @@ use bourse_chain::{
 };
 use bourse_protocol::{
     Address,
-    deal::{ChainTask, ResultLink},
+    deal::ResultLink,
     ids::{DealId, TaskId},
     link::{LOST_SECONDS, ToWorker},
     replicate::{Cause, CauseCode, Status},
@@ -47,7 +48,7 @@ use tokio::{
     net::TcpListener,
     sync::mpsc,
     task::{JoinError, JoinSet},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 use tracing::{error, info, warn};
 use transactions::{Attempt, Tx, openings};
@@ -512,11 +513,6 @@ impl Service {
         self.waiting.insert(format!("read:{id}"), self.pool.now() + 1);
     }
 
-    /// Whether a moment of a task has passed. Only for planted defects.
-    fn is_over(&self, id: TaskId, moment: impl Fn(&ChainTask) -> u64) -> bool {
-        self.pool.entry(id).is_some_and(|entry| self.pool.now() >= moment(&entry.chain))
-    }
-
     fn perform(&mut self, id: TaskId, steps: Vec<Step>) {
         let now = self.pool.now();
         if !steps.contains(&Step::AddWorker) {
@@ -538,7 +534,8 @@ impl Service {
                     }
                     self.pool.tell(worker, ToWorker::Upload { task: id });
                 }
-                Step::Finalize(_) if planted(Defect::NoLateFinalize) && self.is_over(id, |c| c.reveal_deadline) => {}
+                Step::Finalize(_)
+                    if planted(Defect::NoLateFinalize) && self.pool.is_past(id, |c| c.reveal_deadline) => {}
                 Step::Finalize(link) => self.transact(id, format!("finalize:{id}"), Tx::Finalize(link)),
                 Step::Reopen if planted(Defect::NoReopen) => {}
                 Step::Reopen => {
@@ -546,7 +543,7 @@ impl Service {
                     self.transact(id, format!("reopen:{id}:{round}"), Tx::Reopen);
                 }
                 Step::Claim if planted(Defect::NoClaim) => {}
-                Step::Claim if planted(Defect::ClaimsLate) && !self.is_over(id, |c| c.final_deadline + 300) => {}
+                Step::Claim if planted(Defect::ClaimsLate) && !self.pool.is_past(id, |c| c.final_deadline + 300) => {}
                 Step::Claim => self.transact(id, format!("claim:{id}"), Tx::Claim),
                 Step::Abort(worker, cause) => {
                     let status = match cause.code {
@@ -579,43 +576,6 @@ impl Service {
         }
         // Until then it has kept its place: begun tasks are finished before others are begun.
         self.pool.wait_no_more(id);
-    }
-
-    /// Compares an uploaded result with what was agreed on, beside the loop, after a while.
-    fn check(&mut self, task: TaskId, worker: Address, link: ResultLink, after: Duration) {
-        let agreed = self.pool.digest(task).unwrap_or_default();
-        let results = self.results.clone();
-        let pushed = self.pool.entry(task).is_some_and(|entry| entry.deal.has_callback());
-        self.jobs.spawn(async move {
-            sleep(after).await;
-            let result = match pushed {
-                true => check::callback(&*results, &link, agreed).await.map(drop),
-                false => check::result(&*results, &link, agreed).await,
-            };
-            Done::Checked(task, worker, link, result)
-        });
-    }
-
-    fn checked(&mut self, id: TaskId, worker: Address, link: ResultLink, result: Result<(), check::Error>) {
-        if let Err(error) = &result
-            && error.is_of_the_store()
-            && self.pool.lacks_result(id)
-        {
-            warn!(task = %id, %worker, %error, "the uploaded result cannot be read; trying again");
-            return self.check(id, worker, link, Duration::from_secs(RETRY));
-        }
-        self.pool.end_check(id, worker);
-        self.agenda.add(id);
-        match result {
-            Ok(()) => self.pool.uploaded(id, worker, link),
-            Err(error) if error.is_of_the_store() || !self.pool.is_open(id) => {}
-            Err(error) => {
-                warn!(task = %id, %worker, %error, "the uploaded result is not accepted");
-                let cause = Cause::new(CauseCode::ResultUploadFailed, error.to_string());
-                let now = self.pool.now();
-                self.pool.record(id, worker, Status::ResultUploadFailed, Some(cause), now);
-            }
-        }
     }
 }
 

@@ -6,23 +6,25 @@
 //! An outcome is watched while a reorg may take it back. One that lies deeper is believed until somebody asks for its name
 //! again: then it is looked whether it is still on the chain.
 
+mod again;
+mod outcome;
+
 use super::{
-    Command, KeyInUse, OutOfGas, Receipt, Reply, SendError, Status, Waiting,
+    Command, KeyInUse, OutOfGas, Reply, SendError, Status, Waiting,
     store::{self, Attempt, Intent, Mined, Open},
-    strangers::{self, Strangers},
+    strangers::Strangers,
     tag,
 };
 use crate::{
     PrivateKeySigner,
-    answers::TransactionReceipt,
     client::{Client, Error, Head, Header, Price},
-    gas::{self, AtCap, Fees, GasPolicy, OverCap},
-    revert::Revert,
+    gas::{self, Fees, GasPolicy, OverCap},
 };
+use again::Hole;
 use alloy::{
     consensus::{SignableTransaction, TxEip1559, TxEnvelope, TxLegacy},
     eips::eip2718::Encodable2718,
-    primitives::{Address, B256, Bytes, TxKind, U256},
+    primitives::{Address, B256, TxKind, U256},
 };
 use bourse_service::{
     defect::{Defect, planted},
@@ -34,28 +36,10 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
-/// An unmined transaction is handed to the nodes again after this time, whether they know it or not.
-const REBROADCAST: Duration = Duration::from_secs(10);
-/// Of those that a new block has not taken, so many are asked for: one that the node has lost is handed in again at once.
-const ASKED_FOR: usize = 4;
-/// And the first in line gets a higher fee after this time, each time anew.
-const BUMP: Duration = Duration::from_secs(30);
-/// So often a used nonce must be seen without a receipt before it is asked who used it: nodes show receipts late.
-const LOST_AFTER: u32 = 5;
-/// A nonce that nobody uses and that ours wait for is filled after this time.
-const HOLE_AFTER: Duration = Duration::from_secs(10);
-/// Another's transaction that ours wait for is replaced after this time,
-const REPLACE_AFTER: Duration = Duration::from_secs(300);
-/// and so many blocks that did not take it: who sent it may live no more, and its fee would never be raised.
-const REPLACE_AFTER_BLOCKS: u64 = 20;
-/// Blocks above a transaction after which it is no longer watched.
-const WATCHED: u64 = 64;
 /// The longest pause while the chain cannot be read, or while what is done is only watched.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// The name of a transaction that does nothing but use a nonce.
-const FILL: &str = "(fill)";
 
 /// What does the sending. One per key.
 #[derive(Debug)]
@@ -114,15 +98,6 @@ struct Sent {
     missing: u32,
 }
 
-/// A nonce that holds ours up and is not ours: nobody uses it, or another's transaction waits there.
-#[derive(Clone, Copy, Debug)]
-struct Hole {
-    nonce: u64,
-    /// When it was first seen, and after which block.
-    since: Instant,
-    block: u64,
-}
-
 /// Why a round ended early.
 enum Trouble {
     Chain(Error),
@@ -139,13 +114,6 @@ impl From<Error> for Trouble {
 impl From<journal::Error> for Trouble {
     fn from(error: journal::Error) -> Self {
         Self::Store(error)
-    }
-}
-
-impl Hole {
-    /// Whether what waits there has had its time. While no block comes, it is not its fault.
-    fn is_to_be_replaced(&self, head: &Head) -> bool {
-        self.since.elapsed() >= REPLACE_AFTER && head.number >= self.block + REPLACE_AFTER_BLOCKS
     }
 }
 
@@ -344,388 +312,11 @@ impl SenderLoop {
         self.start_waiting(header, nonce).await
     }
 
-    /// Whether the blocks of what is done are still part of the chain; what is not goes on its way again.
-    async fn check_mined(&mut self, head: &Head) -> Result<(), Trouble> {
-        while let Some((key, mined)) = self.mined.last_key_value() {
-            let canonical = match mined.block {
-                // A node that lags looks the same: handing the same bytes in again harms nobody.
-                block if block > head.number => None,
-                block if block == head.number => Some(head.hash),
-                block if block + 1 == head.number => Some(head.parent),
-                block => self.client.block(block.into()).await?.map(|b| b.hash),
-            };
-            if canonical == Some(mined.block_hash) {
-                // All others lie below this one.
-                break;
-            }
-            let key = key.clone();
-            info!(id = %key.1, block = key.0, "the block of a transaction is no longer part of the chain: following it again");
-            let row = store::reopen(&self.journal, &key.1)?;
-            self.mined.remove(&key);
-            self.adopt(row);
-        }
-        let buried: Vec<_> =
-            self.mined.keys().take_while(|(block, _)| block + WATCHED <= head.number).cloned().collect();
-        if !buried.is_empty() {
-            let ids: Vec<String> = buried.iter().map(|(_, id)| id.clone()).collect();
-            store::bury(&self.journal, &ids)?;
-            buried.iter().for_each(|key| drop(self.mined.remove(key)));
-        }
-        Ok(())
-    }
-
-    /// Whether what lies deep and was asked for again is still on the chain; what may not be is followed again, as it was
-    /// signed. Nobody is answered before that is known.
-    async fn confirm(&mut self, head: &Head) -> Result<(), Trouble> {
-        for id in self.doubted.keys().cloned().collect::<Vec<_>>() {
-            let stands = match self.stands(&id, head).await {
-                // A node that cannot tell is asked again.
-                Err(Trouble::Chain(error)) => {
-                    debug!(%id, %error, "cannot read whether what was done long ago still stands");
-                    if self.open.is_empty() {
-                        self.wait_for(Waiting::Unreachable { error: error.to_string() });
-                    }
-                    continue;
-                }
-                stands => stands?,
-            };
-            let Some((outcome, replies)) = self.doubted.remove(&id) else { continue };
-            if stands {
-                answer(replies, &outcome, &id);
-            } else {
-                warn!(%id, "what was done long ago is not where it was: following it again");
-                let row = store::reopen(&self.journal, &id)?;
-                self.adopt(row);
-                self.waiters.entry(id).or_default().extend(replies);
-            }
-        }
-        if self.open.is_empty() && self.doubted.is_empty() {
-            self.waiting = None;
-        }
-        Ok(())
-    }
-
-    /// Whether the block is part of the chain in which something lies deep. A node that lags looks as if it were not.
-    async fn stands(&self, id: &str, head: &Head) -> Result<bool, Trouble> {
-        match store::buried(&self.journal, id)? {
-            // Nothing is known by which it could be found: its outcome is believed.
-            None => Ok(true),
-            Some((number, _)) if number > head.number => Ok(false),
-            Some((number, hash)) => Ok(self.client.block(number.into()).await?.is_some_and(|b| b.hash == hash)),
-        }
-    }
-
-    /// Reads the outcome of what the wallet's nonce has passed.
-    async fn follow(&mut self, head: &Head, nonce: u64) -> Result<(), Trouble> {
-        let depth = self.depth;
-        let passed = |entry: &Entry| {
-            let sent = entry.sent.as_ref().filter(|sent| sent.nonce < nonce)?;
-            let deep = sent.block.is_none_or(|block| block + depth <= head.number);
-            deep.then_some(sent.nonce)
-        };
-        let mut due: Vec<(u64, u64)> = self.open.iter().filter_map(|(seq, e)| Some((passed(e)?, *seq))).collect();
-        due.sort_unstable();
-        for (_, seq) in due {
-            if !self.look(seq, head).await? {
-                self.lost(seq, head).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks for the receipt of an intent. Says whether there was one.
-    async fn look(&mut self, seq: u64, head: &Head) -> Result<bool, Trouble> {
-        let Some(sent) = self.open.get(&seq).and_then(|e| e.sent.as_ref()) else { return Ok(true) };
-        let hashes: Vec<B256> = sent.attempts.iter().rev().map(|a| a.hash).collect();
-        for hash in hashes {
-            if let Some(receipt) = self.client.receipt(hash).await? {
-                self.take(seq, receipt, head).await?;
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Settles an intent if its receipt is deep enough.
-    async fn take(&mut self, seq: u64, receipt: TransactionReceipt, head: &Head) -> Result<(), Trouble> {
-        let (Some(block), Some(block_hash)) = (receipt.block_number, receipt.block_hash) else {
-            let what = format!("the receipt of {}", receipt.transaction_hash);
-            return Err(Error::Nonsense { node: self.client.node().into(), what }.into());
-        };
-        let depth = self.depth;
-        let Some(entry) = self.open.get_mut(&seq) else { return Ok(()) };
-        let Some(sent) = entry.sent.as_mut() else { return Ok(()) };
-        (sent.block, sent.missing) = (Some(block), 0);
-        // Its price needs not be raised any more.
-        self.out_of_gas.take_if(|why| why.id == entry.intent.id);
-        if depth > 0 && block + depth > head.number {
-            return Ok(());
-        }
-        let mined = Mined { id: entry.intent.id.clone(), nonce: sent.nonce, block, block_hash };
-        let outcome = match (receipt.succeeded, entry.intent.to) {
-            (true, _) => store::Outcome::Done(Receipt {
-                hash: receipt.transaction_hash,
-                block,
-                gas_used: receipt.gas_used,
-                fee: U256::from(receipt.gas_used) * U256::from(receipt.effective_gas_price),
-                created: receipt.contract_address,
-                logs: receipt.logs,
-            }),
-            (false, Some(to)) => {
-                let data = entry.intent.data.clone();
-                store::Outcome::Failed(self.client.replay(self.key.address(), to, data, block).await?)
-            }
-            (false, None) => store::Outcome::Failed(Revert::default()),
-        };
-        let Some(entry) = self.open.get(&seq) else { return Ok(()) };
-        store::settle(&self.journal, self.key.address(), &entry.intent, &outcome, &mined, receipt.gas_used)?;
-        self.open.remove(&seq);
-        self.waiting = None;
-        answer(self.waiters.remove(&mined.id).unwrap_or_default(), &outcome, &mined.id);
-        self.mined.insert((block, mined.id.clone()), mined);
-        Ok(())
-    }
-
-    /// The nonce of an intent is used and no attempt of it has a receipt: late news, or another's transaction.
-    async fn lost(&mut self, seq: u64, head: &Head) -> Result<(), Trouble> {
-        let Some(entry) = self.open.get_mut(&seq) else { return Ok(()) };
-        let Some(sent) = entry.sent.as_mut() else { return Ok(()) };
-        (sent.block, sent.missing) = (None, sent.missing + 1);
-        if sent.missing < LOST_AFTER {
-            return Ok(());
-        }
-        sent.missing = 0;
-        let (id, nonce) = (entry.intent.id.clone(), sent.nonce);
-        let ours: Vec<B256> = sent.attempts.iter().map(|a| a.hash).collect();
-        match self.client.transaction_at(self.key.address(), nonce, *head).await? {
-            Some((hash, _)) if ours.contains(&hash) => return Ok(()),
-            Some((hash, _)) if store::signed(&self.journal, hash)? => {
-                warn!(%id, nonce, by = %hash, "a transaction of ours took this nonce on another branch: sending again");
-            }
-            Some((hash, gas_limit)) => {
-                warn!(%id, nonce, by = %hash, "another transaction took this nonce: sending again");
-                self.stranger(nonce, hash, gas_limit, ours.last().copied())?;
-            }
-            None => {
-                for hash in ours {
-                    if self.client.input(hash).await?.is_some() {
-                        return Ok(());
-                    }
-                }
-                warn!(%id, nonce, "an unknown transaction took this nonce: sending again");
-            }
-        }
-        // A transaction that only uses its nonce has done its work whoever used it.
-        if id.starts_with(FILL) {
-            store::requeue(&self.journal, &id)?;
-            store::forget(&self.journal, &id)?;
-            self.open.remove(&seq);
-            return Ok(());
-        }
-        store::requeue(&self.journal, &id)?;
-        if let Some(entry) = self.open.get_mut(&seq) {
-            entry.sent = None;
-        }
-        Ok(())
-    }
-
-    /// Looks whether somebody else used nonces that would have been ours next.
-    async fn notice_strangers(&mut self, head: &Head, nonce: u64) -> Result<(), Trouble> {
-        let ours = self.own_next();
-        let expected = self.expected.unwrap_or(nonce).max(ours);
-        for taken in (expected..nonce).rev().take(strangers::ENOUGH) {
-            if let Some((hash, gas_limit)) = self.client.transaction_at(self.key.address(), taken, *head).await? {
-                self.stranger(taken, hash, gas_limit, None)?;
-            }
-        }
-        self.expected = Some(expected.max(nonce));
-        Ok(())
-    }
-
-    /// Somebody else sent a transaction from our key. If it is a sender like us, one of the two stops; other software is put
-    /// up with.
-    fn stranger(&mut self, nonce: u64, hash: B256, gas_limit: u64, ours: Option<B256>) -> Result<(), Trouble> {
-        let wallet = self.key.address();
-        if self.strangers.is_former(nonce) {
-            info!(%wallet, nonce, %hash, "a transaction that waited before this process began is in a block");
-            return Ok(());
-        }
-        let Some(tag) = tag::read(gas_limit, nonce) else {
-            warn!(%wallet, nonce, %hash, "a transaction that is not ours was sent from our wallet");
-            return Ok(());
-        };
-        warn!(%wallet, nonce, %hash, tag, "another process sends from our wallet");
-        if !self.strangers.saw(self.tag, tag, nonce, Instant::now()) {
-            return Ok(());
-        }
-        if self.tag == tag {
-            // Chosen alike by chance: what differs between the two decides from now on.
-            self.tag = ours.unwrap_or(hash).0[31];
-            self.strangers.forget();
-            return Ok(());
-        }
-        let evidence = format!("transaction {hash} has nonce {nonce} and is not ours");
-        Err(Trouble::KeyInUse(KeyInUse { wallet, evidence }))
-    }
-
     /// The nonce after all of ours.
     fn own_next(&self) -> u64 {
         let sent = self.open.values().filter_map(|e| e.sent.as_ref()).map(|s| s.nonce + 1).max();
         let mined = self.mined.values().map(|m| m.nonce + 1).max();
         sent.max(mined).unwrap_or(0)
-    }
-
-    /// Looks which of the first in line the new block has not taken because the node has lost them.
-    async fn miss(&mut self, nonce: u64) {
-        let waits = |sent: &&Sent| sent.nonce >= nonce && sent.handed_in.is_some() && sent.block.is_none();
-        let waiting = self.open.iter().filter_map(|(seq, entry)| Some((*seq, entry.sent.as_ref().filter(waits)?)));
-        let mut first: Vec<(u64, u64)> = waiting.map(|(seq, sent)| (sent.nonce, seq)).collect();
-        first.sort_unstable();
-        for (nonce, seq) in first.into_iter().take(ASKED_FOR) {
-            match self.is_known(seq).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    debug!(nonce, "the node does not know a transaction any more");
-                    let sent = self.open.get_mut(&seq).and_then(|entry| entry.sent.as_mut());
-                    sent.into_iter().for_each(|sent| sent.handed_in = None);
-                }
-                // It is handed in again after a while anyway.
-                Err(error) => debug!(nonce, %error, "cannot read whether the node knows a transaction"),
-            }
-        }
-    }
-
-    /// Whether the node knows any attempt of an intent. The last one is known, if it could be paid.
-    async fn is_known(&self, seq: u64) -> Result<bool, Error> {
-        let sent = self.open.get(&seq).and_then(|entry| entry.sent.as_ref());
-        for attempt in sent.iter().flat_map(|sent| sent.attempts.iter().rev()) {
-            if self.client.knows(attempt.hash).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Hands in again what waits too long, raises the fee of the first in line, and fills a nonce that nobody uses.
-    async fn hand_in_again(&mut self, header: &Header, nonce: u64) -> Result<(), Trouble> {
-        if planted(Defect::NoRebroadcast) {
-            return Ok(());
-        }
-        self.fill_hole(header, nonce).await?;
-        let now = Instant::now();
-        // What was in a block and is in none any more is handed in at once.
-        let late = |sent: &Sent| sent.block.is_some() || sent.handed_in.is_none_or(|at| now - at >= REBROADCAST);
-        let due = |sent: &Sent| sent.nonce >= nonce && late(sent);
-        let mut stale: Vec<(u64, u64)> = self
-            .open
-            .iter()
-            .filter_map(|(seq, e)| e.sent.as_ref().filter(|s| due(s)).map(|s| (s.nonce, *seq)))
-            .collect();
-        stale.sort_unstable();
-        for (its_nonce, seq) in stale {
-            if its_nonce == nonce {
-                self.bump(seq, header).await?;
-            }
-            let Some(entry) = self.open.get_mut(&seq) else { continue };
-            let Some(sent) = entry.sent.as_mut() else { continue };
-            (sent.handed_in, sent.block) = (Some(now), None);
-            let (id, attempts) = (entry.intent.id.clone(), sent.attempts.clone());
-            self.broadcast(&id, &attempts).await?;
-        }
-        Ok(())
-    }
-
-    /// What transactions that are on their way may still cost, but for one.
-    fn spoken_for(&self, except: u64) -> U256 {
-        let others = self.open.iter().filter(|(seq, _)| **seq != except);
-        let most = others.filter_map(|(_, entry)| Some(entry.sent.as_ref()?.most(entry.intent.value)));
-        most.fold(U256::ZERO, |sum, next| sum + next)
-    }
-
-    /// Offers more for a transaction that waits too long, up to the cap and to what the wallet can pay.
-    async fn bump(&mut self, seq: u64, header: &Header) -> Result<(), Trouble> {
-        let Some(entry) = self.open.get(&seq) else { return Ok(()) };
-        let Some(sent) = entry.sent.as_ref().filter(|sent| sent.priced.elapsed() >= BUMP) else { return Ok(()) };
-        let Some(last) = sent.attempts.last() else { return Ok(()) };
-        let (intent, nonce, old, gas_limit) = (entry.intent.clone(), sent.nonce, last.fees, last.gas_limit);
-        let id = &intent.id;
-        let price = self.price(header).await?;
-        let fees = match self.policy.replace(old, price) {
-            Ok(fees) => fees,
-            Err(gas::NoRaise::OverCap(OverCap { network, cap })) => {
-                self.wait_for(Waiting::OverCap { network, cap });
-                return Ok(());
-            }
-            Err(gas::NoRaise::AtCap(AtCap { offered, next, cap })) => {
-                self.wait_for(Waiting::AtCap { offered, next, cap });
-                return Ok(());
-            }
-        };
-        let fees = match self.ether(&header.head).await {
-            Ok(have) => {
-                let free = have.saturating_sub(self.spoken_for(seq));
-                let least = price.network().max(old.least_raise());
-                let Some(fees) = fees.within(affordable(free, intent.value, gas_limit), least) else {
-                    let needed = cost(gas_limit, fees) + intent.value;
-                    self.waiting = None;
-                    self.lack(OutOfGas { id: intent.id, wallet: self.key.address(), needed, have: free });
-                    return Ok(());
-                };
-                self.out_of_gas = None;
-                fees
-            }
-            // Not to know is not to have too little: an attempt that cannot be paid takes the place of no other.
-            Err(error) => {
-                debug!(%id, %error, "cannot read whether the wallet can pay a higher fee");
-                fees
-            }
-        };
-        let attempt = self.sign(&intent, nonce, gas_limit, fees, price);
-        info!(%id, nonce, max_fee = fees.max_fee, "raising the fee of a transaction that waits");
-        store::add_attempt(&self.journal, id, &attempt)?;
-        self.waiting = None;
-        if let Some(sent) = self.open.get_mut(&seq).and_then(|e| e.sent.as_mut()) {
-            sent.attempts.push(attempt);
-            sent.priced = Instant::now();
-        }
-        Ok(())
-    }
-
-    /// A nonce below ours that no transaction uses would hold ours up for ever.
-    async fn fill_hole(&mut self, header: &Header, nonce: u64) -> Result<(), Trouble> {
-        let sent = self.open.values().filter_map(|e| e.sent.as_ref());
-        let waits = sent.map(|s| s.nonce).min().is_some_and(|lowest| lowest > nonce);
-        if !waits {
-            // At the start ours are not sent before what waits there.
-            self.hole.take_if(|_| self.started);
-            return Ok(());
-        }
-        let hole = self.held_up(&header.head, nonce);
-        if hole.since.elapsed() < HOLE_AFTER {
-            return Ok(());
-        }
-        let wallet = self.key.address();
-        if self.client.pending_nonce(wallet).await? > nonce && !hole.is_to_be_replaced(&header.head) {
-            return Ok(());
-        }
-        let price = self.price(header).await?;
-        let Ok(fees) = self.policy.offer(price) else { return Ok(()) };
-        let id = format!("{FILL}:{wallet}:{nonce}");
-        warn!(%wallet, nonce, "a nonce below ours is not used, or by what does not get into a block: filling it");
-        let intent = Intent { id: id.clone(), to: Some(wallet), value: U256::ZERO, data: Bytes::new() };
-        let gas_limit = tag::mark(gas::limit(21_000, true), self.tag, nonce);
-        let attempt = self.sign(&intent, nonce, gas_limit, fees, price);
-        let seq = store::insert_sent(&self.journal, wallet, &intent, nonce, &attempt)?;
-        let sent = Some(Sent::new(nonce, vec![attempt.clone()], Some(Instant::now())));
-        self.open.insert(seq, Entry { intent, sent });
-        self.hole = None;
-        self.broadcast(&id, &[attempt]).await
-    }
-
-    /// The wallet's next nonce, which is not ours, and since when it is known to hold ours up.
-    fn held_up(&mut self, head: &Head, nonce: u64) -> Hole {
-        let new = Hole { nonce, since: Instant::now(), block: head.number };
-        *self.hole.insert(self.hole.filter(|hole| hole.nonce == nonce).unwrap_or(new))
     }
 
     /// Sends what waits, in the order of asking.
@@ -990,12 +581,4 @@ fn affordable(ether: U256, value: U256, gas_limit: u64) -> u128 {
 /// The most that so much gas can take at these prices, in wei.
 fn cost(gas_limit: u64, fees: Fees) -> U256 {
     U256::from(gas_limit) * U256::from(fees.max_fee)
-}
-
-/// Tells those who asked for a name how it ended.
-fn answer(replies: Vec<Reply>, outcome: &store::Outcome, id: &str) {
-    for reply in replies {
-        // Who asked may have gone.
-        drop(reply.send(outcome.clone().into_result(id)));
-    }
 }

@@ -3,15 +3,17 @@
 //! Every task finds a machine, whoever got the tasks before it.
 
 use bourse_chain::alloy::primitives::keccak256;
-use bourse_protocol::{B256, U256, link::Capabilities, orders::TAG_TEE};
+use bourse_protocol::{
+    B256,
+    link::Capabilities,
+    orders::{TAG_GPU, TAG_TEE},
+};
 use std::collections::BTreeSet;
 
 /// What every machine runs.
 const MODULES: &str = "WASM";
 /// What about half of them run as well.
 const CONTAINERS: &str = "DOCKER";
-/// Bit of a tag that asks for a graphics processor.
-const GPU: u64 = 1 << 8;
 /// Every machine has so much; the bench's pool asks for it.
 pub(super) const FLOOR: bourse_scheduler::Floor =
     bourse_scheduler::Floor { cpus: 2, memory_mib: 1_024, disk_mib: 10_000 };
@@ -95,9 +97,8 @@ impl Demand {
 
     /// The tag of its orders.
     pub(super) fn tag(self) -> B256 {
-        let gpu = if self.gpu { GPU } else { 0 };
-        let enclave = if self.enclave { TAG_TEE } else { B256::ZERO };
-        enclave | B256::from(U256::from(gpu))
+        let bit = |wanted: bool, bit: B256| if wanted { bit } else { B256::ZERO };
+        bit(self.gpu, TAG_GPU) | bit(self.enclave, TAG_TEE)
     }
 
     fn fits(self, machine: &Capabilities) -> bool {

@@ -14,7 +14,7 @@ use bourse_protocol::{
 pub(super) const MAX_EVIDENCE: usize = 1_024;
 /// A replicate that has changed so often since it was assigned says nothing more by itself: an honest one changes about twenty
 /// times. When one that has changed so often in all is assigned again, only the beginnings of its attempts are kept: there
-/// is one every [`AGAIN`](super::AGAIN) seconds at most, until the deadline for contributions.
+/// is one every [`AGAIN`](super::waiting::AGAIN) seconds at most, until the deadline for contributions.
 pub(super) const MAX_CHANGES: usize = 512;
 
 impl Pool {

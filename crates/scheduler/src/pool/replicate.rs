@@ -1,13 +1,7 @@
 //! One replicate: its history, what that tells, and what it teaches of its worker and its app. Pure.
 
 use crate::store::{Remembered, current};
-use bourse_protocol::{
-    Address, U256,
-    api::StatusChange,
-    deal::ContributionStatus,
-    replicate::Status,
-    task::{UPLOAD_LEASE, Upload},
-};
+use bourse_protocol::{Address, U256, api::StatusChange, deal::ContributionStatus, replicate::Status, task::Upload};
 
 /// A task in the hands of one worker.
 pub(super) struct Replicate {
@@ -16,7 +10,7 @@ pub(super) struct Replicate {
     pub(super) history: Vec<StatusChange>,
     /// The result that it stored is being checked.
     pub(super) checked: bool,
-    /// Since when this process counts its turns: what was asked before may have been answered before.
+    /// Since when this process counts its turns.
     counted_since: u64,
 }
 
@@ -98,14 +92,11 @@ impl Replicate {
         passed.chain([last]).collect()
     }
 
-    /// How it stands with the requests for its result. While that is being checked its turn ends like any other, for a store
-    /// may fail to give this one result for ever; but that is no failure of its worker.
+    /// How it stands with the requests for its result.
     pub(super) fn upload(&self, now: u64) -> Upload {
-        let said =
-            self.history.iter().fold(Upload::default(), |upload, change| upload.after(change.status, change.date));
-        let said = Upload { asked: said.asked.map(|at| at.max(self.counted_since)), ..said };
-        let has_turn = said.asked.is_some_and(|at| now < at.saturating_add(UPLOAD_LEASE));
-        if self.checked && !has_turn { Upload { asked: None, failed: Some(now) } } else { said }
+        let said = self.history.iter().fold(Upload::default(), |turns, change| turns.after(change.status, change.date));
+        let turns = said.counted_from(self.counted_since);
+        if self.checked { turns.while_checked(now) } else { turns }
     }
 
     /// Its changes since it was assigned last: a replicate that failed without a contribution may be assigned again.

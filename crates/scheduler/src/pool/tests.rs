@@ -1,5 +1,6 @@
 use super::{
     hear::{MAX_CHANGES, MAX_EVIDENCE},
+    waiting::{AGAIN, OPENED_AHEAD},
     *,
 };
 use crate::{
@@ -45,10 +46,9 @@ fn logs_in(pool: &mut Pool, alive: u64) -> Admission {
     pool.crew.join(WORKER, applicant, welcome, alive)
 }
 
-/// The same, and it computes the task.
-fn at_work(pool: &mut Pool, alive: u64) -> Admission {
-    let admission = logs_in(pool, alive);
-    let task = Remembered {
+/// The task, of which nothing is known yet.
+fn bought() -> Remembered {
+    Remembered {
         task: TASK,
         deal: deal(),
         terms: None,
@@ -56,8 +56,13 @@ fn at_work(pool: &mut Pool, alive: u64) -> Admission {
         result: None,
         stages: vec![],
         replicates: vec![],
-    };
-    pool.open(task, 10_000, Need::default());
+    }
+}
+
+/// The same, and it computes the task.
+fn at_work(pool: &mut Pool, alive: u64) -> Admission {
+    let admission = logs_in(pool, alive);
+    pool.open(bought(), 10_000, Need::default());
     for status in [Status::Created, Status::Computing] {
         pool.record(TASK, WORKER, status, None, pool.now());
     }
@@ -83,15 +88,11 @@ fn what_was_learned_outlives_a_restart() {
     };
     let task = |n: u8| Remembered {
         task: TaskId(B256::with_last_byte(n)),
-        deal: deal(),
-        terms: None,
-        index: U256::ZERO,
-        result: None,
-        stages: vec![],
         replicates: vec![
             (quick, changes(&[(100, Status::Created), (105, Status::Computing), (120, Status::Contributed)])),
             (lazy, changes(&[(100, Status::Created), (9_990, Status::WorkerLost)])),
         ],
+        ..bought()
     };
     let mut pool = pool(&clock);
     assert_eq!(pool.runs.patience(app, 300), 300);
@@ -148,16 +149,7 @@ fn one_block_of_a_wrong_time_takes_no_task_from_a_worker_for_good() {
     let clock = Clock::virtual_at(1_000);
     let mut pool = pool(&clock);
     let _connection = logs_in(&mut pool, 1_000);
-    let task = Remembered {
-        task: TASK,
-        deal: deal(),
-        terms: None,
-        index: U256::ZERO,
-        result: None,
-        stages: vec![],
-        replicates: vec![],
-    };
-    pool.open(task, 10_000, Need { app_type: "WASM".into(), ..Need::default() });
+    pool.open(bought(), 10_000, Need { app_type: "WASM".into(), ..Need::default() });
     for lied in [Status::AbortedOnContributionTimeout, Status::CantContributeSinceAfterDeadline] {
         pool.record(TASK, WORKER, Status::Created, None, pool.now());
         pool.saw_block(90_000);
@@ -362,19 +354,7 @@ fn a_worker_of_before_the_restart_is_given_up_after_its_silence_though_the_chain
     pool.saw_block(9_000);
     let history = vec![StatusChange { date: 990, status: Status::Computing, cause: None }];
     let replicates = vec![(WORKER, history)];
-    pool.open(
-        Remembered {
-            task: TASK,
-            deal: deal(),
-            terms: None,
-            index: U256::ZERO,
-            result: None,
-            stages: vec![],
-            replicates,
-        },
-        100_000,
-        Need::default(),
-    );
+    pool.open(Remembered { replicates, ..bought() }, 100_000, Need::default());
     clock.advance(Duration::from_secs(LOST_SECONDS - 1));
     assert!(pool.give_up_lost().is_empty());
     clock.advance(Duration::from_secs(1));
@@ -408,15 +388,7 @@ fn a_deal_of_thousands_is_opened_no_further_than_workers_are_in_sight() {
     let task = |n: u64| TaskId(B256::from(U256::from(n)));
     for n in 1..=1_000 {
         let deal = Deal { requester: if n == 1_000 { other } else { deal().requester }, ..deal() };
-        let new = Remembered {
-            task: task(n),
-            deal,
-            terms: None,
-            index: U256::ZERO,
-            result: None,
-            stages: vec![],
-            replicates: vec![],
-        };
+        let new = Remembered { task: task(n), deal, ..bought() };
         pool.open(new, 10_000, Need::default());
         pool.want_opened(task(n));
     }

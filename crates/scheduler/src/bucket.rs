@@ -8,7 +8,7 @@ const BURST: u64 = 512;
 /// As many questions over HTTP cost the loop some hundredths of its time.
 const RATE: u64 = 200;
 
-/// Tokens of one connection, or of all who ask, in thousandths.
+/// Tokens of one connection, of one address or of all who ask, in thousandths.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     tokens: u64,
