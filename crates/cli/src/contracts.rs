@@ -83,7 +83,7 @@ pub(crate) async fn put(
     let (stop, mut lanes) = (CancellationToken::new(), JoinSet::new());
     let status = lane.watch();
     lanes.spawn(async move { waits::transactions("the transactions of the deployment", status).await });
-    lanes.spawn(lane.run(stop.clone()));
+    lanes.spawn(lane.as_guest().run(stop.clone()));
     let deployed = async {
         let deployment = deploy::deploy(client, &sender, options, |step| tell(step)).await?;
         Ok::<_, deploy::Error>((deployment, deploy::first_block(&sender).await?))

@@ -94,7 +94,7 @@ impl Treasury {
         let (sender, lane) = Sender::open(self.client.clone(), key.clone(), self.journal.clone(), self.policy).await?;
         let (whose, status) = (format!("the transactions of wallet {}", key.address()), lane.watch());
         self.lanes.spawn(async move { waits::transactions(&whose, status).await });
-        self.lanes.spawn(lane.run(self.stop.clone()));
+        self.lanes.spawn(lane.as_guest().run(self.stop.clone()));
         self.senders.insert(key.address(), sender.clone());
         Ok(sender)
     }

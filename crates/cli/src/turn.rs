@@ -38,7 +38,7 @@ impl Turn {
         let (mut lanes, end) = (JoinSet::new(), CancellationToken::new());
         let status = lane.watch();
         lanes.spawn(async move { waits::transactions("your transactions", status).await });
-        lanes.spawn(lane.run(end.clone()));
+        lanes.spawn(lane.as_guest().run(end.clone()));
         Ok(Self { sender, lanes, end, _lock: lock })
     }
 

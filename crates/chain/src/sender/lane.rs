@@ -51,6 +51,7 @@ pub struct SenderLoop {
     chain_id: u64,
     depth: u64,
     tag: u8,
+    guest: bool,
     inbox: mpsc::Receiver<Command>,
     publish: watch::Sender<Status>,
     waiters: BTreeMap<String, Vec<Reply>>,
@@ -62,7 +63,7 @@ pub struct SenderLoop {
     doubted: BTreeMap<String, (store::Outcome, Vec<Reply>)>,
     /// The newest block of the last full look, and the wallet's nonce after it.
     seen: Option<(B256, u64)>,
-    /// The nonce that ours takes next if nobody else sends.
+    /// The nonce that ours takes next if nobody else sends; `None` before the first look.
     expected: Option<u64>,
     /// What was read after a block: ether of the wallet, and the price of gas.
     balance: Option<(B256, U256)>,
@@ -144,6 +145,7 @@ impl SenderLoop {
             journal,
             policy: if planted(Defect::CapPassed) { GasPolicy { cap: u128::MAX, ..policy } } else { policy },
             tag: 0,
+            guest: false,
             inbox,
             publish,
             waiters: BTreeMap::new(),
@@ -161,6 +163,12 @@ impl SenderLoop {
             waiting: None,
             out_of_gas: None,
         })
+    }
+
+    /// The sender of a command that ends soon, on a key that another process may live from: neither stops for the other
+    /// one's sake, but for the command where it always comes too late.
+    pub fn as_guest(self) -> Self {
+        Self { guest: true, ..self }
     }
 
     /// Runs until `shutdown`. What waits then goes on after a restart. Ends by itself if another process sends from the
@@ -202,10 +210,6 @@ impl SenderLoop {
                 round = Box::pin(self.round()) => round,
             };
             let usual = self.client.poll_interval();
-            if self.open.is_empty() {
-                // One after the other, two processes may use one key: such as who funds a wallet and who works with it.
-                self.expected = None;
-            }
             pause = match round {
                 Ok(()) if had_work => usual,
                 Ok(()) => (pause * 2).clamp(usual, LONGEST_PAUSE),
@@ -233,7 +237,7 @@ impl SenderLoop {
 
     fn load(&mut self) -> Result<(), journal::Error> {
         let kept = store::prepare(&self.journal)?;
-        self.tag = self.client.tag().unwrap_or(kept);
+        self.tag = tag::of(self.client.tag().unwrap_or(kept), self.guest);
         let wallet = self.key.address();
         for row in store::load(&self.journal, wallet)? {
             self.adopt(row);

@@ -106,7 +106,7 @@ pub(super) struct Mined {
     pub(super) block_hash: B256,
 }
 
-/// Makes the tables that came later, and gives this store a tag of its own; says which.
+/// Makes the tables that came later, and gives this store a number of its own; says which.
 pub(super) fn prepare(journal: &Journal) -> Result<u8, Error> {
     journal.write(|t| {
         t.execute_batch(ADDED)?;

@@ -1,7 +1,8 @@
 //! When one of two processes on a key has to stop. Pure: time is given.
 //!
 //! Both see the other's tag in its transactions. The one with the larger tag stops, or, where the other one is always faster
-//! and so sees nothing of it, the one that always comes too late.
+//! and so sees nothing of it, the one that always comes too late. They need not send at the same time: who has something to
+//! send looks what its wallet has sent since it last had.
 //!
 //! What waited in the node before this process first looked is no sign that another one lives: if its store was deleted,
 //! it is what its own former life has sent, under another tag. Who lives sends more, and that has higher nonces.
@@ -9,13 +10,13 @@
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
-/// Nonces that were lost to another process until the one with the larger tag stops.
+/// Nonces that another process used until the one with the larger tag stops.
 pub(super) const ENOUGH: usize = 2;
-/// So many that the one with the smaller tag lost until it stops, with one more
+/// So many until the one with the smaller tag stops, with one more
 const ALWAYS: usize = 6;
 /// so much later: the other one has to stop, and what it had sent before that is in blocks by then.
 const LATER: Duration = Duration::from_secs(60);
-/// What was lost longer ago does not count: now and then an operator uses the key of a service by hand.
+/// What was seen longer ago does not count: a service may move from one machine to another and back.
 const COUNTS: Duration = Duration::from_secs(600);
 
 /// What others sent from our key.
@@ -23,8 +24,8 @@ const COUNTS: Duration = Duration::from_secs(600);
 pub(super) struct Strangers {
     /// The wallet's next nonce, with all that waited in the node, when this process first looked.
     start: Option<u64>,
-    /// Nonces that were ours next and that another process used, and since when that is known.
-    lost: BTreeMap<u64, Instant>,
+    /// Nonces that another process used, and since when that is known.
+    used: BTreeMap<u64, Instant>,
 }
 
 impl Strangers {
@@ -48,19 +49,19 @@ impl Strangers {
         if self.is_former(nonce) {
             return false;
         }
-        self.lost.retain(|_, since| now.duration_since(*since) < COUNTS);
+        self.used.retain(|_, since| now.duration_since(*since) < COUNTS);
         let (needed, older) = if ours < theirs { (ALWAYS, LATER) } else { (ENOUGH - 1, Duration::ZERO) };
-        let before = self.lost.values().filter(|since| now.duration_since(**since) >= older).count();
-        if before >= needed && !self.lost.contains_key(&nonce) {
+        let before = self.used.values().filter(|since| now.duration_since(**since) >= older).count();
+        if before >= needed && !self.used.contains_key(&nonce) {
             return true;
         }
-        self.lost.entry(nonce).or_insert(now);
+        self.used.entry(nonce).or_insert(now);
         false
     }
 
     /// Counts anew, with another tag.
     pub(super) fn forget(&mut self) {
-        self.lost.clear();
+        self.used.clear();
     }
 }
 
@@ -115,7 +116,7 @@ mod tests {
         for nonce in 1..ALWAYS as u64 {
             assert!(!strangers.saw(SMALL, LARGE, nonce, now));
         }
-        assert!(!strangers.saw(SMALL, LARGE, 100, now + LATER), "one too few were lost before");
+        assert!(!strangers.saw(SMALL, LARGE, 100, now + LATER), "one too few were seen before");
         assert!(!strangers.saw(LARGE, SMALL, 101, now + LATER + COUNTS), "all are long ago");
     }
 }

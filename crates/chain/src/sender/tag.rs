@@ -4,8 +4,21 @@
 //! into the gas limits that it asks for, with a check on the nonce that other software would hit once in sixteen times.
 //! Who sees another's tag knows that there are two, and both know which of them has to stop: the one with the larger.
 
+/// Tags from here on are of services, those below of guests: commands that end soon, and that services put up with.
+const SERVICES: u8 = 0x80;
+
 /// Gas limits are multiples of this, plus the tag and its check.
 const STEP: u64 = 4_096;
+
+/// The tag of a service, or of a guest, whose store has drawn this number.
+pub(super) fn of(drawn: u8, guest: bool) -> u8 {
+    if guest { drawn % SERVICES } else { drawn | SERVICES }
+}
+
+/// Whether a tag is one of a guest. Any is smaller than all of services.
+pub(super) fn is_guest(tag: u8) -> bool {
+    tag < SERVICES
+}
 
 /// A gas limit of at least `gas` that carries a tag.
 pub(super) fn mark(gas: u64, tag: u8, nonce: u64) -> u64 {

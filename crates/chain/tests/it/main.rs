@@ -8,7 +8,7 @@ mod gas;
 mod nodes;
 mod sending;
 
-use bourse_chain::{Client, GasPolicy, PrivateKeySigner, Sender, keys, sender::SCHEMA};
+use bourse_chain::{Client, GasPolicy, PrivateKeySigner, Sender, SenderLoop, keys, sender::SCHEMA};
 use bourse_devchain::{Chain, Config};
 use bourse_protocol::U256;
 use bourse_service::{CancellationToken, journal::Journal};
@@ -48,7 +48,16 @@ struct Lane {
 
 impl Lane {
     async fn open(client: &Client, key: PrivateKeySigner, journal: &Journal, policy: GasPolicy) -> Self {
+        Self::of(Sender::open(client.clone(), key, journal.clone(), policy).await.unwrap())
+    }
+
+    /// One of a command.
+    async fn guest(client: &Client, key: PrivateKeySigner, journal: &Journal, policy: GasPolicy) -> Self {
         let (sender, lane) = Sender::open(client.clone(), key, journal.clone(), policy).await.unwrap();
+        Self::of((sender, lane.as_guest()))
+    }
+
+    fn of((sender, lane): (Sender, SenderLoop)) -> Self {
         let (stop, mut jobs) = (CancellationToken::new(), JoinSet::new());
         jobs.spawn(lane.run(stop.clone()));
         Self { sender, stop, jobs }

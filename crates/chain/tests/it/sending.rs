@@ -6,7 +6,7 @@ use super::{
     journal,
 };
 use bourse_chain::{GasPolicy, Receipt, SendError, SenderStatus, Settings, Waiting, keys};
-use bourse_protocol::{Address, B256, U256, abi::IRlc};
+use bourse_protocol::{Address, B256, Bytes, U256, abi::IRlc};
 use bourse_service::journal::Journal;
 use serde_json::json;
 use std::time::Duration;
@@ -654,36 +654,79 @@ async fn of_two_processes_on_one_key_the_one_with_the_smaller_tag_sends_again_wh
 
 #[tokio::test]
 async fn of_two_processes_on_one_key_the_one_that_always_comes_too_late_stops_too() {
-    let (world, [a, b], outcomes) = two_on_one_key(2, 1, 6).await;
-    // The other one may have stopped, and these may have been its last.
-    assert!(outcomes.iter().all(Result::is_ok) && b.sender.key_in_use().is_none(), "{outcomes:?}");
+    let (_world, [a, b], _) = two_on_one_key(2, 1, 0).await;
+    // What it wants to do is done before it comes to it: nothing of it gets into a block that the other one could see.
+    let too_late = async |n: u64| {
+        a.sender.pay(&format!("done {n}"), someone(), U256::from(5)).await.unwrap();
+        let reverts = Bytes::from_static(&[0x60, 0, 0x60, 0, 0xfd]);
+        b.sender.create(&format!("done {n}"), reverts).await.unwrap_err()
+    };
+    for n in 0..8 {
+        // The other one may have stopped, and these may have been its last.
+        let error = too_late(n).await;
+        assert!(matches!(error, SendError::Refused { .. }), "{error}");
+    }
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(61)).await;
     tokio::time::resume();
-    let outcomes = both_send(&world, [&a, &b], 2, "later").await;
-    assert!(outcomes.iter().any(|outcome| matches!(outcome, Err(SendError::KeyInUse(_)))), "{outcomes:?}");
+    let error = too_late(8).await;
+    assert!(matches!(error, SendError::KeyInUse(_)), "{error}");
     assert!(a.sender.key_in_use().is_none() && b.sender.key_in_use().is_some());
     a.close().await;
     b.close().await;
 }
 
 #[tokio::test]
-async fn two_processes_may_use_a_key_one_after_the_other() {
+async fn of_two_processes_that_send_one_after_the_other_one_stops_too() {
     let world = World::new();
     let client = client(&[&Node::of(&world.chain)], Settings { tag: None, ..Settings::embedded() });
-    let lanes = [tagged(&client, 1).await, tagged(&client, 2).await];
-    let mut open = Vec::new();
-    for journal in &lanes {
-        open.push(Lane::open(&client, keys::test_key(0), journal, GasPolicy::default()).await);
+    let stores = [tagged(&client, 1).await, tagged(&client, 2).await];
+    let mut lanes = Vec::new();
+    for journal in &stores {
+        lanes.push(Lane::open(&client, keys::test_key(0), journal, GasPolicy::default()).await);
     }
+    let pay = async |lane: &Lane, n: u64| {
+        let paid = lane.sender.pay(&format!("gift {n}"), someone(), U256::from(1)).await;
+        until(lane, |s| s.open == 0 || s.stopped.is_some()).await;
+        paid
+    };
+    for n in 0..2 {
+        pay(&lanes[0], n).await.unwrap();
+        pay(&lanes[1], n).await.unwrap();
+    }
+    pay(&lanes[0], 2).await.unwrap();
+    let error = pay(&lanes[1], 2).await.unwrap_err();
+    assert!(matches!(error, SendError::KeyInUse(_)), "{error}");
+    pay(&lanes[0], 3).await.unwrap();
+    assert!(lanes[0].sender.key_in_use().is_none() && lanes[1].sender.key_in_use().is_some());
+    for lane in lanes {
+        lane.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_command_may_use_the_key_of_a_service_and_another_command() {
+    let world = World::new();
+    let client = client(&[&Node::of(&world.chain)], Settings { tag: None, ..Settings::embedded() });
+    let stores = [tagged(&client, 1).await, tagged(&client, 2).await, tagged(&client, 3).await];
+    let lanes = [
+        Lane::open(&client, keys::test_key(0), &stores[0], GasPolicy::default()).await,
+        Lane::guest(&client, keys::test_key(0), &stores[1], GasPolicy::default()).await,
+        Lane::guest(&client, keys::test_key(0), &stores[2], GasPolicy::default()).await,
+    ];
     for n in 0..4 {
-        for lane in &open {
+        for lane in &lanes {
             lane.sender.pay(&format!("gift {n}"), someone(), U256::from(1)).await.unwrap();
-            // It has seen that nothing is left to do.
-            until(lane, |s| s.open == 0).await;
         }
     }
-    for lane in open {
+    // Also where they meet.
+    for (a, b) in [(0, 1), (1, 0), (1, 2)] {
+        let outcomes = both_send(&world, [&lanes[a], &lanes[b]], 4, &format!("{a} and {b}")).await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    }
+    // No two have signed the same bytes and taken one payment for both.
+    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::from(3 * 4 + 3 * 2 * 4 * 5));
+    for lane in lanes {
         assert_eq!(lane.sender.key_in_use(), None);
         lane.close().await;
     }

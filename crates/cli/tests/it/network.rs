@@ -239,7 +239,7 @@ where
         let (sender, lane) = Sender::open(client, key, journal, GasPolicy::default()).await.unwrap();
         tokio::select! {
             sent = act(sender) => sent.unwrap(),
-            () = lane.run(CancellationToken::new()) => unreachable!("nobody stops it"),
+            () = lane.as_guest().run(CancellationToken::new()) => unreachable!("nobody stops it"),
         }
     });
 }

@@ -206,28 +206,31 @@ impl SenderLoop {
         Ok(())
     }
 
-    /// Looks whether somebody else used nonces that would have been ours next.
+    /// Looks whether somebody else used nonces that would have been ours next, also while nothing was to be sent.
     pub(super) async fn notice_strangers(&mut self, head: &Head, nonce: u64) -> Result<(), Trouble> {
         let ours = self.own_next();
         let expected = self.expected.unwrap_or(nonce).max(ours);
         for taken in (expected..nonce).rev().take(strangers::ENOUGH) {
-            if let Some((hash, gas_limit)) = self.client.transaction_at(self.key.address(), taken, *head).await? {
-                self.stranger(taken, hash, gas_limit, None)?;
+            match self.client.transaction_at(self.key.address(), taken, *head).await? {
+                // Known from before a reorg.
+                Some((hash, _)) if store::signed(&self.journal, hash)? => {}
+                Some((hash, gas_limit)) => self.stranger(taken, hash, gas_limit, None)?,
+                None => {}
             }
         }
         self.expected = Some(expected.max(nonce));
         Ok(())
     }
 
-    /// Somebody else sent a transaction from our key. If it is a sender like us, one of the two stops; other software is put
-    /// up with.
+    /// Somebody else sent a transaction from our key. If it lives from the key like us, one of the two stops; guests and other
+    /// software are put up with.
     fn stranger(&mut self, nonce: u64, hash: B256, gas_limit: u64, ours: Option<B256>) -> Result<(), Trouble> {
         let wallet = self.key.address();
         if self.strangers.is_former(nonce) {
             info!(%wallet, nonce, %hash, "a transaction that waited before this process began is in a block");
             return Ok(());
         }
-        let Some(tag) = tag::read(gas_limit, nonce) else {
+        let Some(tag) = tag::read(gas_limit, nonce).filter(|tag| !tag::is_guest(*tag)) else {
             warn!(%wallet, nonce, %hash, "a transaction that is not ours was sent from our wallet");
             return Ok(());
         };
@@ -237,7 +240,7 @@ impl SenderLoop {
         }
         if self.tag == tag {
             // Chosen alike by chance: what differs between the two decides from now on.
-            self.tag = ours.unwrap_or(hash).0[31];
+            self.tag = tag::of(ours.unwrap_or(hash).0[31], self.guest);
             self.strangers.forget();
             return Ok(());
         }
