@@ -130,7 +130,7 @@ fn of_two_schedulers_on_one_key_one_stops_and_says_why() {
     }
     let wallet = network.file["keys"]["workerpoolOwner"]["address"].as_str().unwrap().to_owned();
     // Commands with one wallet wait for each other: each of these has its own.
-    let wallets: Vec<String> = (0..2)
+    let wallets: Vec<String> = (0..4)
         .map(|n| {
             let (key, path) = (PrivateKeySigner::random(), home.join(format!("buyer-{n}")));
             network::write_key(&path, &key);
