@@ -73,13 +73,15 @@ impl Stage {
 }
 
 /// Runs the scheduler until it has no lives left.
-pub(crate) async fn scheduler(stage: Stage, fate: Fate) {
+pub(crate) async fn scheduler(mut stage: Stage, fate: Fate) {
     let mut journal = Journal::in_memory(bourse_scheduler::SCHEMA).expect("memory is there");
     for n in 0.. {
         let life = stage.life(fate);
         if n > 0 && !stage.calm.is_cancelled() && stage.losses.hits(fate.database_lost) {
             stage.tally.count(Fault::DatabaseLost);
             journal = Journal::in_memory(bourse_scheduler::SCHEMA).expect("memory is there");
+            // A new store draws a tag of its own: what it has sent itself must not look like another process's for long.
+            stage.settings.tag = Some(stage.losses.within(0..=255) as u8);
         }
         tracing::info!(life = n, "the scheduler starts");
         let mut running = JoinSet::new();

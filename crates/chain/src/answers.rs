@@ -18,6 +18,21 @@ pub(crate) async fn block(node: &RootProvider<Ethereum>, at: BlockNumberOrTag) -
     Ok(block.map(Header::from))
 }
 
+/// The transaction of `from` with this nonce in a block; `None` if it is not there.
+pub(crate) async fn sent(
+    node: &RootProvider<Ethereum>,
+    (from, nonce): (Address, u64),
+    at: u64,
+) -> TransportResult<Option<SentAt>> {
+    let at = BlockNumberOrTag::from(at);
+    let full: Option<FullBlock> = node.raw_request("eth_getBlockByNumber".into(), (at, true)).await?;
+    let found = full.and_then(|block| {
+        let its = block.transactions.into_iter().find(|t| t.from == from && t.nonce.to::<u64>() == nonce)?;
+        Some(SentAt { hash: its.hash, gas_limit: its.gas.to(), time: block.timestamp.to() })
+    });
+    Ok(found)
+}
+
 /// The receipt of a transaction; `None` while it is in no block.
 pub(crate) async fn receipt(node: &RootProvider<Ethereum>, hash: B256) -> TransportResult<Option<TransactionReceipt>> {
     node.raw_request("eth_getTransactionReceipt".into(), [hash]).await
@@ -29,6 +44,30 @@ pub(crate) async fn receipts(
     block: B256,
 ) -> TransportResult<Option<Vec<TransactionReceipt>>> {
     node.raw_request("eth_getBlockReceipts".into(), [BlockId::hash(block)]).await
+}
+
+/// A transaction in a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SentAt {
+    pub(crate) hash: B256,
+    pub(crate) gas_limit: u64,
+    /// When its block was made, in seconds.
+    pub(crate) time: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct FullBlock {
+    timestamp: U64,
+    transactions: Vec<Transaction>,
+}
+
+/// Of whatever type: chains have some of their own.
+#[derive(Debug, Deserialize)]
+struct Transaction {
+    hash: B256,
+    from: Address,
+    nonce: U64,
+    gas: U64,
 }
 
 #[derive(Debug, Deserialize)]

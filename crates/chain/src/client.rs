@@ -3,7 +3,7 @@
 //! "Could not read" is always an error, never zero, nothing, or an old value.
 
 use crate::{
-    answers::{self, TransactionReceipt},
+    answers::{self, SentAt, TransactionReceipt},
     follower::Progress,
     health::NodeStatus,
     nodes::{self, Nodes, Settings},
@@ -480,20 +480,10 @@ impl Client {
         Ok(transaction.map(|t| (t.to(), t.input().clone())))
     }
 
-    /// The transaction of `of` with this nonce, if it is in one of the last blocks up to `head`: its hash and gas limit.
-    pub(crate) async fn transaction_at(
-        &self,
-        of: Address,
-        nonce: u64,
-        head: Head,
-    ) -> Result<Option<(B256, u64)>, Error> {
+    /// The transaction of `of` with this nonce, if it is in one of the last blocks up to `head`.
+    pub(crate) async fn transaction_at(&self, of: Address, nonce: u64, head: Head) -> Result<Option<SentAt>, Error> {
         let Some(block) = self.block_of_nonce(of, nonce, head).await? else { return Ok(None) };
-        let block = self.nodes.ask(|node| async move { node.get_block_by_number(block.into()).full().await }).await?;
-        let found = block.and_then(|block| {
-            let mut all = block.transactions.into_transactions();
-            all.find(|t| t.inner.signer() == of && t.nonce() == nonce)
-        });
-        Ok(found.map(|t| (*t.inner.tx_hash(), t.gas_limit())))
+        self.nodes.ask(|node| async move { answers::sent(&node, (of, nonce), block).await }).await
     }
 
     /// The first block after which `of` has used `nonce`; `None` if that was so long ago that nodes do not keep it, or not

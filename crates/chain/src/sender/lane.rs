@@ -71,6 +71,8 @@ pub struct SenderLoop {
     /// Blocks come with the transactions: the receipt is there at once.
     at_once: bool,
     strangers: Strangers,
+    /// The wallet's next nonce, with all that waited in the node at the first look and may wait there yet.
+    there: u64,
     /// The wallet's next nonce, where ours wait for what is not ours.
     hole: Option<Hole>,
     /// Nothing that waited in the node before this process began keeps it from sending any more.
@@ -158,6 +160,7 @@ impl SenderLoop {
             priced: None,
             at_once: true,
             strangers: Strangers::default(),
+            there: 0,
             hole: None,
             started: false,
             waiting: None,
@@ -165,8 +168,8 @@ impl SenderLoop {
         })
     }
 
-    /// The sender of a command that ends soon, on a key that another process may live from: neither stops for the other
-    /// one's sake, but for the command where it always comes too late.
+    /// The sender of a command that ends soon, on a key that another process may live from: neither stops for the other's
+    /// sake.
     pub fn as_guest(self) -> Self {
         Self { guest: true, ..self }
     }
@@ -299,8 +302,9 @@ impl SenderLoop {
             _ => self.client.at(header.head).nonce(self.key.address()).await?,
         };
         self.seen = Some((header.head.hash, nonce));
-        if self.strangers.start().is_none() {
-            self.strangers.begin(self.client.pending_nonce(self.key.address()).await?);
+        if !self.strangers.has_begun() {
+            self.there = self.client.pending_nonce(self.key.address()).await?;
+            self.strangers.begin(self.there, header.head.timestamp);
         }
         if moved && let Some(why) = &self.out_of_gas {
             let needed = why.needed;
@@ -364,21 +368,19 @@ impl SenderLoop {
     /// for, as to take its nonces would throw out what a former life, or another process, has sent; but not for ever.
     async fn may_start(&mut self, head: &Head, nonce: u64) -> Result<bool, Trouble> {
         let known = nonce.max(self.own_next());
-        let there = self.strangers.start().unwrap_or_default();
-        if self.started || there <= known {
+        if self.started || self.there <= known {
             self.started = true;
             return Ok(true);
         }
         // The node may have lost some.
-        let there = there.min(self.client.pending_nonce(self.key.address()).await?);
-        self.strangers.begin(there);
-        self.started = there <= known;
+        self.there = self.there.min(self.client.pending_nonce(self.key.address()).await?);
+        self.started = self.there <= known;
         if !self.started && self.held_up(head, nonce).is_to_be_replaced(head) {
             warn!(wallet = %self.key.address(), nonce, "what waits in the node since before the start does not get into a block: replacing it");
             self.started = true;
         }
         if !self.started {
-            self.wait_for(Waiting::Foreign { count: there - known });
+            self.wait_for(Waiting::Foreign { count: self.there - known });
         }
         Ok(self.started)
     }

@@ -1,67 +1,87 @@
-//! When one of two processes on a key has to stop. Pure: time is given.
+//! When one of two processes on a key has to stop. Pure: time is that of blocks, in seconds, and given.
 //!
 //! Both see the other's tag in its transactions. The one with the larger tag stops, or, where the other one is always faster
 //! and so sees nothing of it, the one that always comes too late. They need not send at the same time: who has something to
 //! send looks what its wallet has sent since it last had.
 //!
-//! What waited in the node before this process first looked is no sign that another one lives: if its store was deleted,
-//! it is what its own former life has sent, under another tag. Who lives sends more, and that has higher nonces.
+//! What waited in the node before this process first looked, or is in a block soon after, is no sign that another one lives:
+//! if its store was deleted, it is what its own former life has sent, under another tag. Who lives sends more, later.
 
-use std::{collections::BTreeMap, time::Duration};
-use tokio::time::Instant;
+use std::collections::BTreeMap;
 
-/// Nonces that another process used until the one with the larger tag stops.
-pub(super) const ENOUGH: usize = 2;
+/// Transactions of another process that the one with the larger tag sees until it stops.
+const ENOUGH: usize = 2;
 /// So many until the one with the smaller tag stops, with one more
 const ALWAYS: usize = 6;
 /// so much later: the other one has to stop, and what it had sent before that is in blocks by then.
-const LATER: Duration = Duration::from_secs(60);
-/// What was seen longer ago does not count: a service may move from one machine to another and back.
-const COUNTS: Duration = Duration::from_secs(600);
+const LATER: u64 = 60;
+/// What a former life has sent is in blocks so long after the first look, or the node that was asked shows that it waits.
+/// Shorter than [`LATER`]: who has to stop, also if it has just begun, is to do so first.
+const SETTLED: u64 = 30;
+/// What is older does not count: a service may move from one machine to another and back.
+const COUNTS: u64 = 600;
+/// Nonces that are worth a look at once: all that either rule needs.
+pub(super) const LOOKED_AT: usize = ALWAYS + 1;
 
 /// What others sent from our key.
 #[derive(Debug, Default)]
 pub(super) struct Strangers {
-    /// The wallet's next nonce, with all that waited in the node, when this process first looked.
-    start: Option<u64>,
-    /// Nonces that another process used, and since when that is known.
-    used: BTreeMap<u64, Instant>,
+    start: Option<Start>,
+    /// When another process used a nonce, by its tag.
+    used: BTreeMap<(u8, u64), u64>,
+}
+
+/// When this process first looked.
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    /// The wallet's next nonce, with all that waited in the node.
+    nonce: u64,
+    time: u64,
+}
+
+/// A transaction of another process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stranger {
+    pub(super) tag: u8,
+    pub(super) nonce: u64,
+    /// When its block was made.
+    pub(super) time: u64,
 }
 
 impl Strangers {
-    /// Notes the wallet's next nonce after all that waits in the node, at the first look or soon after it.
-    pub(super) fn begin(&mut self, pending: u64) {
-        self.start = Some(pending);
+    /// Begins to count, anew if it had: `pending` is the wallet's next nonce after all that waits in the node.
+    pub(super) fn begin(&mut self, pending: u64, now: u64) {
+        *self = Self { start: Some(Start { nonce: pending, time: now }), used: BTreeMap::new() };
     }
 
-    /// That nonce; `None` before the first look.
-    pub(super) fn start(&self) -> Option<u64> {
-        self.start
+    /// Whether it counts yet.
+    pub(super) fn has_begun(&self) -> bool {
+        self.start.is_some()
     }
 
-    /// Whether what used `nonce`, and is not ours, may have been in the node before this process began.
-    pub(super) fn is_former(&self, nonce: u64) -> bool {
-        self.start.is_none_or(|start| nonce < start)
+    /// Whether what used `nonce` in a block of this time, and is not ours, may have been sent before this process began.
+    pub(super) fn is_former(&self, nonce: u64, time: u64) -> bool {
+        self.start.is_none_or(|start| nonce < start.nonce || time < start.time.saturating_add(SETTLED))
     }
 
-    /// A process with the tag `theirs` used `nonce`. Says whether the process with the tag `ours` has seen enough.
-    pub(super) fn saw(&mut self, ours: u8, theirs: u8, nonce: u64, now: Instant) -> bool {
-        if self.is_former(nonce) {
+    /// Notes what another process sent. Says whether the process with the tag `ours` has seen enough.
+    pub(super) fn saw(&mut self, ours: u8, theirs: Stranger, now: u64) -> bool {
+        // A node may have lied about the time of the start.
+        self.start.iter_mut().for_each(|start| start.time = start.time.min(now));
+        if self.is_former(theirs.nonce, theirs.time) {
             return false;
         }
-        self.used.retain(|_, since| now.duration_since(*since) < COUNTS);
-        let (needed, older) = if ours < theirs { (ALWAYS, LATER) } else { (ENOUGH - 1, Duration::ZERO) };
-        let before = self.used.values().filter(|since| now.duration_since(**since) >= older).count();
-        if before >= needed && !self.used.contains_key(&nonce) {
-            return true;
+        self.used.insert((theirs.tag, theirs.nonce), theirs.time);
+        self.used.retain(|_, time| now.saturating_sub(*time) < COUNTS);
+        let times: Vec<u64> =
+            self.used.range((theirs.tag, 0)..=(theirs.tag, u64::MAX)).map(|(_, time)| *time).collect();
+        match ours < theirs.tag {
+            false => times.len() >= ENOUGH,
+            true => {
+                let newest = times.iter().max().copied().unwrap_or_default();
+                times.iter().filter(|time| time.saturating_add(LATER) <= newest).count() >= ALWAYS
+            }
         }
-        self.used.entry(nonce).or_insert(now);
-        false
-    }
-
-    /// Counts anew, with another tag.
-    pub(super) fn forget(&mut self) {
-        self.used.clear();
     }
 }
 
@@ -71,52 +91,94 @@ mod tests {
 
     const SMALL: u8 = 3;
     const LARGE: u8 = 9;
+    /// When the process that looks began.
+    const BEGAN: u64 = 1_000;
+    /// When it may count what it sees.
+    const COUNTED: u64 = BEGAN + SETTLED;
 
     fn begun(pending: u64) -> Strangers {
-        Strangers { start: Some(pending), ..Strangers::default() }
+        let mut strangers = Strangers::default();
+        strangers.begin(pending, BEGAN);
+        strangers
+    }
+
+    /// One process sees what the other one has just sent.
+    fn saw(strangers: &mut Strangers, ours: u8, nonce: u64, time: u64) -> bool {
+        let tag = if ours == SMALL { LARGE } else { SMALL };
+        strangers.saw(ours, Stranger { tag, nonce, time }, time)
     }
 
     #[test]
-    fn what_was_there_at_the_start_makes_nobody_stop() {
-        let (mut strangers, now) = (begun(10), Instant::now());
+    fn what_was_there_at_the_start_or_comes_soon_after_makes_nobody_stop() {
+        let mut strangers = begun(10);
         for nonce in 0..10 {
-            assert!(strangers.is_former(nonce) && !strangers.saw(LARGE, SMALL, nonce, now));
+            assert!(!saw(&mut strangers, LARGE, nonce, COUNTED), "it waited in the node");
         }
-        assert!(!strangers.saw(LARGE, SMALL, 10, now), "the first that came later");
-        strangers.forget();
-        assert!(!strangers.saw(LARGE, SMALL, 9, now) && !strangers.saw(LARGE, SMALL, 11, now), "counted anew");
-        assert!(strangers.saw(LARGE, SMALL, 12, now));
-        assert!(Strangers::default().is_former(0), "nothing is known before the first look");
+        for nonce in 10..20 {
+            assert!(!saw(&mut strangers, LARGE, nonce, COUNTED - 1), "nodes may have passed it on late");
+        }
+        assert!(!saw(&mut strangers, LARGE, 20, COUNTED), "the first that counts");
+        strangers.begin(21, COUNTED);
+        assert!(!saw(&mut strangers, LARGE, 21, COUNTED + SETTLED), "counted anew");
+        assert!(saw(&mut strangers, LARGE, 22, COUNTED + SETTLED));
+        assert!(Strangers::default().is_former(u64::MAX, u64::MAX), "nothing is known before the first look");
     }
 
     #[test]
     fn the_larger_tag_and_an_equal_one_stop_at_the_second_nonce() {
         for ours in [LARGE, SMALL] {
-            let (mut strangers, now) = (begun(0), Instant::now());
-            assert!(!strangers.saw(ours, SMALL, 1, now));
-            assert!(!strangers.saw(ours, SMALL, 1, now), "the same one again");
-            assert!(strangers.saw(ours, SMALL, 2, now));
+            let mut strangers = begun(0);
+            let theirs = |nonce| Stranger { tag: SMALL, nonce, time: COUNTED };
+            assert!(!strangers.saw(ours, theirs(1), COUNTED));
+            assert!(!strangers.saw(ours, theirs(1), COUNTED), "the same one again");
+            assert!(strangers.saw(ours, theirs(2), COUNTED));
+        }
+    }
+
+    #[test]
+    fn two_others_are_not_one() {
+        let mut strangers = begun(0);
+        for (nonce, tag) in [(1, SMALL), (2, SMALL + 1), (3, SMALL + 2)] {
+            assert!(!strangers.saw(LARGE, Stranger { tag, nonce, time: COUNTED }, COUNTED), "such as other software");
         }
     }
 
     #[test]
     fn the_smaller_tag_stops_only_where_the_other_one_goes_on() {
-        let (mut strangers, now) = (begun(0), Instant::now());
+        let mut strangers = begun(0);
         for nonce in 0..3 * ALWAYS as u64 {
-            assert!(!strangers.saw(SMALL, LARGE, nonce, now), "{nonce}: the other one may stop yet");
+            assert!(!saw(&mut strangers, SMALL, nonce, COUNTED), "{nonce}: the other one may stop yet");
         }
-        let just_before = now + LATER - Duration::from_millis(1);
-        assert!(!strangers.saw(SMALL, LARGE, 100, just_before));
-        assert!(strangers.saw(SMALL, LARGE, 101, now + LATER));
+        assert!(!saw(&mut strangers, SMALL, 100, COUNTED + LATER - 1));
+        assert!(saw(&mut strangers, SMALL, 101, COUNTED + LATER));
     }
 
     #[test]
-    fn few_nonces_and_old_ones_make_nobody_stop() {
-        let (mut strangers, now) = (begun(0), Instant::now());
+    fn few_nonces_make_the_smaller_tag_not_stop() {
+        let mut strangers = begun(0);
         for nonce in 1..ALWAYS as u64 {
-            assert!(!strangers.saw(SMALL, LARGE, nonce, now));
+            assert!(!saw(&mut strangers, SMALL, nonce, COUNTED));
         }
-        assert!(!strangers.saw(SMALL, LARGE, 100, now + LATER), "one too few were seen before");
-        assert!(!strangers.saw(LARGE, SMALL, 101, now + LATER + COUNTS), "all are long ago");
+        assert!(!saw(&mut strangers, SMALL, 100, COUNTED + LATER), "one too few were seen before");
+    }
+
+    #[test]
+    fn what_was_sent_long_ago_makes_nobody_stop_however_late_it_is_seen() {
+        let mut strangers = begun(0);
+        let now = COUNTED + COUNTS;
+        for nonce in 0..10 {
+            assert!(!strangers.saw(LARGE, Stranger { tag: SMALL, nonce, time: COUNTED }, now));
+        }
+        assert!(!strangers.saw(LARGE, Stranger { tag: SMALL, nonce: 10, time: now }, now));
+        assert!(strangers.saw(LARGE, Stranger { tag: SMALL, nonce: 11, time: now }, now));
+    }
+
+    #[test]
+    fn a_start_at_a_time_that_was_forged_is_mended() {
+        let mut strangers = Strangers::default();
+        strangers.begin(0, u64::MAX);
+        assert!(!saw(&mut strangers, LARGE, 0, BEGAN));
+        assert!(!saw(&mut strangers, LARGE, 1, COUNTED));
+        assert!(saw(&mut strangers, LARGE, 2, COUNTED));
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Faults {
     pub(crate) no_logs: bool,
     /// The times of its blocks are so many seconds later than they are.
     pub(crate) later: u64,
+    /// Its blocks with all their transactions cannot be read.
+    pub(crate) no_full_blocks: bool,
     /// It takes transactions and forgets them.
     pub(crate) swallows: bool,
 }
@@ -116,6 +118,9 @@ impl Node {
                         return refuse(-32005, "query exceeds max block range");
                     }
                 }
+            }
+            "eth_getBlockByNumber" if faults.no_full_blocks && request["params"][1] == json!(true) => {
+                return answer(json!({ "transactions": "many" }));
             }
             "eth_sendRawTransaction" if faults.swallows => {
                 let raw: alloy::primitives::Bytes = serde_json::from_value(request["params"][0].clone()).unwrap();

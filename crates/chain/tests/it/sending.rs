@@ -192,6 +192,12 @@ fn attempts(journal: &Journal) -> Vec<B256> {
         .unwrap()
 }
 
+/// The signed bytes of what a store has sent, in order.
+fn signed_bytes(journal: &Journal) -> Vec<Bytes> {
+    let read = |row: &rusqlite::Row<'_>| row.get::<_, Vec<u8>>(0).map(Bytes::from);
+    journal.read(|c| c.prepare("SELECT raw FROM chain_attempt ORDER BY rowid")?.query_map([], read)?.collect()).unwrap()
+}
+
 /// Settings where only the test's clock goes on: a node that takes long is no fault.
 fn patient() -> Settings {
     Settings { timeout: Duration::from_secs(1_000_000), ..Settings::embedded() }
@@ -605,8 +611,14 @@ async fn two_on_one_key(first: u8, second: u8, each: u64) -> (World, [Lane; 2], 
     for (lane, id) in [(&a, "a"), (&b, "b")] {
         lane.sender.pay(id, someone(), U256::from(5)).await.unwrap();
     }
+    a_minute_later(&world).await;
     let outcomes = both_send(&world, [&a, &b], each, "first").await;
     (world, [a, b], outcomes)
+}
+
+/// The next block is made a minute later.
+async fn a_minute_later(world: &World) {
+    world.rpc("evm_increaseTime", json!([61])).await;
 }
 
 /// Both send as many, the first one first, into one block.
@@ -654,7 +666,7 @@ async fn of_two_processes_on_one_key_the_one_with_the_smaller_tag_sends_again_wh
 
 #[tokio::test]
 async fn of_two_processes_on_one_key_the_one_that_always_comes_too_late_stops_too() {
-    let (_world, [a, b], _) = two_on_one_key(2, 1, 0).await;
+    let (world, [a, b], _) = two_on_one_key(2, 1, 0).await;
     // What it wants to do is done before it comes to it: nothing of it gets into a block that the other one could see.
     let too_late = async |n: u64| {
         a.sender.pay(&format!("done {n}"), someone(), U256::from(5)).await.unwrap();
@@ -666,9 +678,7 @@ async fn of_two_processes_on_one_key_the_one_that_always_comes_too_late_stops_to
         let error = too_late(n).await;
         assert!(matches!(error, SendError::Refused { .. }), "{error}");
     }
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(61)).await;
-    tokio::time::resume();
+    a_minute_later(&world).await;
     let error = too_late(8).await;
     assert!(matches!(error, SendError::KeyInUse(_)), "{error}");
     assert!(a.sender.key_in_use().is_none() && b.sender.key_in_use().is_some());
@@ -678,30 +688,88 @@ async fn of_two_processes_on_one_key_the_one_that_always_comes_too_late_stops_to
 
 #[tokio::test]
 async fn of_two_processes_that_send_one_after_the_other_one_stops_too() {
-    let world = World::new();
-    let client = client(&[&Node::of(&world.chain)], Settings { tag: None, ..Settings::embedded() });
-    let stores = [tagged(&client, 1).await, tagged(&client, 2).await];
-    let mut lanes = Vec::new();
-    for journal in &stores {
-        lanes.push(Lane::open(&client, keys::test_key(0), journal, GasPolicy::default()).await);
-    }
+    let (_world, [a, b], _) = two_on_one_key(1, 2, 0).await;
     let pay = async |lane: &Lane, n: u64| {
         let paid = lane.sender.pay(&format!("gift {n}"), someone(), U256::from(1)).await;
         until(lane, |s| s.open == 0 || s.stopped.is_some()).await;
         paid
     };
-    for n in 0..2 {
-        pay(&lanes[0], n).await.unwrap();
-        pay(&lanes[1], n).await.unwrap();
-    }
-    pay(&lanes[0], 2).await.unwrap();
-    let error = pay(&lanes[1], 2).await.unwrap_err();
+    pay(&a, 0).await.unwrap();
+    pay(&b, 0).await.unwrap();
+    pay(&a, 1).await.unwrap();
+    let error = pay(&b, 1).await.unwrap_err();
     assert!(matches!(error, SendError::KeyInUse(_)), "{error}");
-    pay(&lanes[0], 3).await.unwrap();
-    assert!(lanes[0].sender.key_in_use().is_none() && lanes[1].sender.key_in_use().is_some());
-    for lane in lanes {
-        lane.close().await;
+    pay(&a, 2).await.unwrap();
+    assert!(a.sender.key_in_use().is_none() && b.sender.key_in_use().is_some());
+    a.close().await;
+    b.close().await;
+}
+
+#[tokio::test]
+async fn who_used_the_key_meanwhile_keeps_nothing_waiting_where_it_cannot_be_read() {
+    let world = World::new();
+    let node = Node::of(&world.chain);
+    let client = client(&[&node], Settings::embedded());
+    let lane = Lane::open(&client, keys::test_key(0), &journal(), GasPolicy::default()).await;
+    lane.sender.pay("before", someone(), U256::from(5)).await.unwrap();
+    a_minute_later(&world).await;
+    foreign(&world, 1).await;
+    node.spoil(Faults { no_full_blocks: true, ..Faults::default() });
+    node.asked();
+    lane.sender.pay("after", someone(), U256::from(5)).await.unwrap();
+    assert!(node.asked().iter().any(|method| method == "eth_getTransactionCount"));
+    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::from(5 + 7 + 5));
+    lane.close().await;
+}
+
+#[tokio::test]
+async fn of_two_processes_that_chose_the_same_tag_one_stops_too() {
+    let (world, [a, b], _) = two_on_one_key(1, 1, 0).await;
+    let stopped = |lane: &Lane| lane.sender.key_in_use().is_some();
+    for n in 0..8 {
+        for (lane, wei) in [(&a, 3), (&b, 7)] {
+            match lane.sender.pay(&format!("later {n}"), someone(), U256::from(wei)).await {
+                Ok(_) | Err(SendError::KeyInUse(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        if n == 2 {
+            assert!(!stopped(&a) && !stopped(&b), "what both have sent before they knew does not count");
+            a_minute_later(&world).await;
+        }
     }
+    assert_ne!(stopped(&a), stopped(&b), "one of the two goes on");
+    a.close().await;
+    b.close().await;
+}
+
+#[tokio::test]
+async fn what_a_former_life_has_sent_and_nodes_pass_on_late_makes_nobody_stop() {
+    let world = World::new();
+    let client = client(&[&Node::of(&world.chain)], Settings { tag: None, ..Settings::embedded() });
+    let (former, deleted) = (tagged(&client, 1).await, tagged(&client, 2).await);
+    world.rpc("evm_setAutomine", json!([false])).await;
+    let lane = Lane::open(&client, keys::test_key(0), &former, GasPolicy::default()).await;
+    let before: Vec<_> = ["one", "two", "three"].map(|id| paying(&lane, id)).into();
+    until(&lane, |s| s.sent == 3).await;
+    lane.close().await;
+    drop(before);
+    // The node that the new life asks does not know of them yet.
+    for hash in attempts(&former) {
+        world.rpc("anvil_dropTransaction", json!([hash])).await;
+    }
+    world.rpc("evm_setAutomine", json!([true])).await;
+    let lane = Lane::open(&client, keys::test_key(0), &deleted, GasPolicy::default()).await;
+    lane.sender.pay("begins", someone(), U256::from(5)).await.unwrap();
+    for raw in signed_bytes(&former).into_iter().skip(1) {
+        world.rpc("eth_sendRawTransaction", json!([raw])).await;
+    }
+    for n in 0..3 {
+        lane.sender.pay(&format!("gift {n}"), someone(), U256::from(5)).await.unwrap();
+    }
+    assert_eq!(world.client.nonce(keys::test_key(0).address()).await.unwrap(), 3 + 3);
+    assert_eq!(lane.sender.key_in_use(), None);
+    lane.close().await;
 }
 
 #[tokio::test]
@@ -719,8 +787,9 @@ async fn a_command_may_use_the_key_of_a_service_and_another_command() {
             lane.sender.pay(&format!("gift {n}"), someone(), U256::from(1)).await.unwrap();
         }
     }
-    // Also where they meet.
+    // Also where they meet, again and again.
     for (a, b) in [(0, 1), (1, 0), (1, 2)] {
+        a_minute_later(&world).await;
         let outcomes = both_send(&world, [&lanes[a], &lanes[b]], 4, &format!("{a} and {b}")).await;
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     }
@@ -819,6 +888,7 @@ async fn what_comes_after_the_start_is_of_another_process_also_while_a_former_li
     until(&b, |s| s.waiting == Some(Waiting::Foreign { count: 1 })).await;
     jobs.extend(["a 1", "a 2"].map(|id| paying(&a, id)));
     until(&a, |s| s.sent == 3).await;
+    a_minute_later(&world).await;
     world.rpc("evm_mine", json!([])).await;
     let error = outcome(&mut late).await.unwrap_err();
     assert!(matches!(error, SendError::KeyInUse(_)), "{error}");

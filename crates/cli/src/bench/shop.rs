@@ -67,7 +67,7 @@ impl Shop {
         for key in [&admin, &key] {
             let opened = Sender::open(hub.client.clone(), key.clone(), journal.clone(), GasPolicy::default());
             let (sender, lane) = opened.await?;
-            lanes.spawn(lane.run(CancellationToken::new()));
+            lanes.spawn(lane.as_guest().run(CancellationToken::new()));
             senders.push(sender);
         }
         let [owner, requester] = <[Sender; 2]>::try_from(senders).expect("two keys give two senders");

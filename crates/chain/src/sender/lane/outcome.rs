@@ -2,17 +2,17 @@
 
 use super::{Entry, SenderLoop, Trouble, again::FILL};
 use crate::{
-    answers::TransactionReceipt,
+    answers::{SentAt, TransactionReceipt},
     client::{Error, Head},
     revert::Revert,
     sender::{
         KeyInUse, Receipt, Reply, Waiting,
         store::{self, Mined},
-        strangers, tag,
+        strangers::{self, Stranger},
+        tag,
     },
 };
 use alloy::primitives::{B256, U256};
-use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 /// So often a used nonce must be seen without a receipt before it is asked who used it: nodes show receipts late.
@@ -175,13 +175,13 @@ impl SenderLoop {
         let (id, nonce) = (entry.intent.id.clone(), sent.nonce);
         let ours: Vec<B256> = sent.attempts.iter().map(|a| a.hash).collect();
         match self.client.transaction_at(self.key.address(), nonce, *head).await? {
-            Some((hash, _)) if ours.contains(&hash) => return Ok(()),
-            Some((hash, _)) if store::signed(&self.journal, hash)? => {
-                warn!(%id, nonce, by = %hash, "a transaction of ours took this nonce on another branch: sending again");
+            Some(taken) if ours.contains(&taken.hash) => return Ok(()),
+            Some(taken) if store::signed(&self.journal, taken.hash)? => {
+                warn!(%id, nonce, by = %taken.hash, "a transaction of ours took this nonce on another branch: sending again");
             }
-            Some((hash, gas_limit)) => {
-                warn!(%id, nonce, by = %hash, "another transaction took this nonce: sending again");
-                self.stranger(nonce, hash, gas_limit, ours.last().copied())?;
+            Some(taken) => {
+                warn!(%id, nonce, by = %taken.hash, "another transaction took this nonce: sending again");
+                self.stranger(nonce, taken, head)?;
             }
             None => {
                 for hash in ours {
@@ -210,38 +210,44 @@ impl SenderLoop {
     pub(super) async fn notice_strangers(&mut self, head: &Head, nonce: u64) -> Result<(), Trouble> {
         let ours = self.own_next();
         let expected = self.expected.unwrap_or(nonce).max(ours);
-        for taken in (expected..nonce).rev().take(strangers::ENOUGH) {
-            match self.client.transaction_at(self.key.address(), taken, *head).await? {
+        self.expected = Some(expected.max(nonce));
+        for taken in (expected..nonce).rev().take(strangers::LOOKED_AT) {
+            match self.client.transaction_at(self.key.address(), taken, *head).await {
                 // Known from before a reorg.
-                Some((hash, _)) if store::signed(&self.journal, hash)? => {}
-                Some((hash, gas_limit)) => self.stranger(taken, hash, gas_limit, None)?,
-                None => {}
+                Ok(Some(its)) if store::signed(&self.journal, its.hash)? => {}
+                Ok(Some(its)) => self.stranger(taken, its, head)?,
+                Ok(None) => {}
+                // Who lives sends more. What cannot be read, such as old blocks, keeps nothing waiting.
+                Err(error) => {
+                    debug!(nonce = taken, %error, "cannot read who used a nonce of our wallet");
+                    break;
+                }
             }
         }
-        self.expected = Some(expected.max(nonce));
         Ok(())
     }
 
-    /// Somebody else sent a transaction from our key. If it lives from the key like us, one of the two stops; guests and other
-    /// software are put up with.
-    fn stranger(&mut self, nonce: u64, hash: B256, gas_limit: u64, ours: Option<B256>) -> Result<(), Trouble> {
-        let wallet = self.key.address();
-        if self.strangers.is_former(nonce) {
-            info!(%wallet, nonce, %hash, "a transaction that waited before this process began is in a block");
+    /// Somebody else sent a transaction from our key. If both live from it, one of the two stops; guests and other software
+    /// are put up with.
+    fn stranger(&mut self, nonce: u64, its: SentAt, head: &Head) -> Result<(), Trouble> {
+        let (wallet, SentAt { hash, gas_limit, time }) = (self.key.address(), its);
+        if self.strangers.is_former(nonce, time) {
+            info!(%wallet, nonce, %hash, "a transaction that may have been sent before this process began is in a block");
             return Ok(());
         }
-        let Some(tag) = tag::read(gas_limit, nonce).filter(|tag| !tag::is_guest(*tag)) else {
+        let tag = tag::read(gas_limit, nonce).filter(|tag| !self.guest && !tag::is_guest(*tag));
+        let Some(tag) = tag else {
             warn!(%wallet, nonce, %hash, "a transaction that is not ours was sent from our wallet");
             return Ok(());
         };
         warn!(%wallet, nonce, %hash, tag, "another process sends from our wallet");
-        if !self.strangers.saw(self.tag, tag, nonce, Instant::now()) {
+        if !self.strangers.saw(self.tag, Stranger { tag, nonce, time }, head.timestamp) {
             return Ok(());
         }
         if self.tag == tag {
-            // Chosen alike by chance: what differs between the two decides from now on.
-            self.tag = tag::of(ours.unwrap_or(hash).0[31], self.guest);
-            self.strangers.forget();
+            // Chosen alike by chance: each takes what it has seen of the other one, and what both have sent before does not count.
+            self.tag = tag::of(hash.0[31], false);
+            self.strangers.begin(self.own_next().max(nonce + 1), head.timestamp);
             return Ok(());
         }
         let evidence = format!("transaction {hash} has nonce {nonce} and is not ours");
