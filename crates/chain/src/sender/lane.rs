@@ -304,7 +304,7 @@ impl SenderLoop {
         self.seen = Some((header.head.hash, nonce));
         if !self.strangers.has_begun() {
             self.there = self.client.pending_nonce(self.key.address()).await?;
-            self.strangers.begin(self.there, header.head.timestamp);
+            self.strangers.begin(self.there, self.client.now(&header.head));
         }
         if moved && let Some(why) = &self.out_of_gas {
             let needed = why.needed;

@@ -1,7 +1,7 @@
 //! When one of two processes on a key has to stop. Pure: time is that of blocks, in seconds, and given.
 //!
 //! Both see the other's tag in its transactions. The one with the larger tag stops, or, where the other one is always faster
-//! and so sees nothing of it, the one that always comes too late. They need not send at the same time: who has something to
+//! and so sees nothing of it, the one that always comes too late: nothing of its own gets into blocks meanwhile. They need not send at the same time: who has something to
 //! send looks what its wallet has sent since it last had.
 //!
 //! What waited in the node before this process first looked, or is in a block soon after, is no sign that another one lives:
@@ -16,11 +16,11 @@ const ALWAYS: usize = 6;
 /// so much later: the other one has to stop, and what it had sent before that is in blocks by then.
 const LATER: u64 = 60;
 /// What a former life has sent is in blocks so long after the first look, or the node that was asked shows that it waits.
-/// Shorter than [`LATER`]: who has to stop, also if it has just begun, is to do so first.
+/// Shorter than [`LATER`]: also if it has just begun, who has to stop has time to do so first.
 const SETTLED: u64 = 30;
 /// What is older does not count: a service may move from one machine to another and back.
-const COUNTS: u64 = 600;
-/// Nonces that are worth a look at once: all that either rule needs.
+const COUNTS: u64 = 3_600;
+/// Nonces that are looked at at once, of those that were used since the last look: as many as either rule needs.
 pub(super) const LOOKED_AT: usize = ALWAYS + 1;
 
 /// What others sent from our key.
@@ -36,6 +36,7 @@ pub(super) struct Strangers {
 struct Start {
     /// The wallet's next nonce, with all that waited in the node.
     nonce: u64,
+    /// The later of the newest block's time and this machine's.
     time: u64,
 }
 
@@ -49,7 +50,8 @@ pub(super) struct Stranger {
 }
 
 impl Strangers {
-    /// Begins to count, anew if it had: `pending` is the wallet's next nonce after all that waits in the node.
+    /// Begins to count, anew if it had: `pending` is the wallet's next nonce after all that waits in the node, `now` the later
+    /// of the newest block's time, which may lag, and this machine's.
     pub(super) fn begin(&mut self, pending: u64, now: u64) {
         *self = Self { start: Some(Start { nonce: pending, time: now }), used: BTreeMap::new() };
     }
@@ -59,6 +61,21 @@ impl Strangers {
         self.start.is_some()
     }
 
+    /// What the later of both times is now: a node may have lied of that of the start.
+    pub(super) fn mend_start(&mut self, now: u64) {
+        self.start.iter_mut().for_each(|start| start.time = start.time.min(now));
+    }
+
+    /// A transaction of ours is in a block: a process with a larger tag sees it.
+    pub(super) fn got_through(&mut self, ours: u8) {
+        self.used.retain(|(tag, _), _| *tag <= ours);
+    }
+
+    /// A gas limit would have this tag but for its check: who sends from the key and seemed to have it is other software.
+    pub(super) fn is_chance(&mut self, tag: u8) {
+        self.used.retain(|(seen, _), _| *seen != tag);
+    }
+
     /// Whether what used `nonce` in a block of this time, and is not ours, may have been sent before this process began.
     pub(super) fn is_former(&self, nonce: u64, time: u64) -> bool {
         self.start.is_none_or(|start| nonce < start.nonce || time < start.time.saturating_add(SETTLED))
@@ -66,13 +83,11 @@ impl Strangers {
 
     /// Notes what another process sent. Says whether the process with the tag `ours` has seen enough.
     pub(super) fn saw(&mut self, ours: u8, theirs: Stranger, now: u64) -> bool {
-        // A node may have lied about the time of the start.
-        self.start.iter_mut().for_each(|start| start.time = start.time.min(now));
         if self.is_former(theirs.nonce, theirs.time) {
             return false;
         }
         self.used.insert((theirs.tag, theirs.nonce), theirs.time);
-        self.used.retain(|_, time| now.saturating_sub(*time) < COUNTS);
+        self.used.retain(|_, time| now.abs_diff(*time) < COUNTS);
         let times: Vec<u64> =
             self.used.range((theirs.tag, 0)..=(theirs.tag, u64::MAX)).map(|(_, time)| *time).collect();
         match ours < theirs.tag {
@@ -154,6 +169,27 @@ mod tests {
     }
 
     #[test]
+    fn the_smaller_tag_goes_on_where_its_own_get_into_blocks() {
+        for (ours, seen, stops) in [(SMALL, ALWAYS as u64, false), (LARGE, 1, true)] {
+            let mut strangers = begun(0);
+            for nonce in 0..seen {
+                assert!(!saw(&mut strangers, ours, nonce, COUNTED));
+            }
+            strangers.got_through(ours);
+            assert_eq!(saw(&mut strangers, ours, 100, COUNTED + LATER), stops, "the other one sees them");
+        }
+    }
+
+    #[test]
+    fn a_tag_that_other_software_has_by_chance_does_not_count() {
+        let mut strangers = begun(0);
+        for nonce in 0..4 {
+            assert!(!saw(&mut strangers, LARGE, nonce, COUNTED));
+            strangers.is_chance(SMALL);
+        }
+    }
+
+    #[test]
     fn few_nonces_make_the_smaller_tag_not_stop() {
         let mut strangers = begun(0);
         for nonce in 1..ALWAYS as u64 {
@@ -177,7 +213,9 @@ mod tests {
     fn a_start_at_a_time_that_was_forged_is_mended() {
         let mut strangers = Strangers::default();
         strangers.begin(0, u64::MAX);
-        assert!(!saw(&mut strangers, LARGE, 0, BEGAN));
+        assert!(!saw(&mut strangers, LARGE, 0, COUNTED));
+        strangers.mend_start(BEGAN);
+        strangers.mend_start(COUNTED);
         assert!(!saw(&mut strangers, LARGE, 1, COUNTED));
         assert!(saw(&mut strangers, LARGE, 2, COUNTED));
     }

@@ -47,6 +47,10 @@ pub(crate) struct Faults {
     pub(crate) later: u64,
     /// Its blocks with all their transactions cannot be read.
     pub(crate) no_full_blocks: bool,
+    /// Gas that it says any call takes.
+    pub(crate) gas: Option<u64>,
+    /// Its receipts are of a block that cannot be.
+    pub(crate) far_receipts: bool,
     /// It takes transactions and forgets them.
     pub(crate) swallows: bool,
 }
@@ -87,7 +91,8 @@ impl Node {
 
     async fn handle(&self, mut request: Value) -> Result<Value, TransportError> {
         let method = request["method"].as_str().unwrap_or_default().to_owned();
-        self.asked.lock().unwrap().push(method.clone());
+        let full = method == "eth_getBlockByNumber" && request["params"][1] == json!(true);
+        self.asked.lock().unwrap().push(if full { "a full block".into() } else { method.clone() });
         let faults = self.faults.lock().unwrap().clone();
         if faults.silent {
             std::future::pending::<()>().await;
@@ -119,8 +124,16 @@ impl Node {
                     }
                 }
             }
-            "eth_getBlockByNumber" if faults.no_full_blocks && request["params"][1] == json!(true) => {
+            "eth_getBlockByNumber" if faults.no_full_blocks && full => {
                 return answer(json!({ "transactions": "many" }));
+            }
+            "eth_estimateGas" if faults.gas.is_some() => return answer(json!(format!("{:#x}", faults.gas.unwrap()))),
+            "eth_getTransactionReceipt" if faults.far_receipts => {
+                let mut receipt = self.ask(&method, request["params"].clone()).await;
+                if receipt.is_object() {
+                    receipt["blockNumber"] = json!("0xffffffffffffffff");
+                }
+                return answer(receipt);
             }
             "eth_sendRawTransaction" if faults.swallows => {
                 let raw: alloy::primitives::Bytes = serde_json::from_value(request["params"][0].clone()).unwrap();

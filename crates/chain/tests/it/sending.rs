@@ -717,8 +717,48 @@ async fn who_used_the_key_meanwhile_keeps_nothing_waiting_where_it_cannot_be_rea
     node.spoil(Faults { no_full_blocks: true, ..Faults::default() });
     node.asked();
     lane.sender.pay("after", someone(), U256::from(5)).await.unwrap();
-    assert!(node.asked().iter().any(|method| method == "eth_getTransactionCount"));
+    assert!(node.asked().iter().any(|what| what == "a full block"), "it has looked");
     assert_eq!(world.client.balance(someone()).await.unwrap(), U256::from(5 + 7 + 5));
+    lane.close().await;
+}
+
+#[tokio::test]
+async fn numbers_beyond_all_bounds_end_nothing() {
+    for depth in [0, 1] {
+        let world = World::new();
+        let node = Node::of(&world.chain);
+        let client = client(&[&node], Settings { depth: Some(depth), ..Settings::embedded() });
+        let lane = Lane::open(&client, keys::test_key(0), &journal(), GasPolicy::default()).await;
+        node.spoil(Faults { gas: Some(u64::MAX), ..Faults::default() });
+        let error = lane.sender.pay("dear", someone(), U256::from(5)).await.unwrap_err();
+        assert!(matches!(error, SendError::OutOfGas(_)), "{error}");
+        node.spoil(Faults { far_receipts: true, ..Faults::default() });
+        let mut jobs = paying(&lane, "gift");
+        until(&lane, |s| matches!(s.waiting, Some(Waiting::Unreachable { .. }))).await;
+        node.heal();
+        world.rpc("evm_mine", json!([])).await;
+        world.rpc("evm_mine", json!([])).await;
+        outcome(&mut jobs).await.unwrap();
+        lane.close().await;
+    }
+}
+
+#[tokio::test]
+async fn an_intent_whose_nonce_was_taken_by_who_cannot_be_read_is_sent_again() {
+    let (world, journal) = (World::new(), journal());
+    let node = Node::of(&world.chain);
+    world.rpc("evm_setAutomine", json!([false])).await;
+    let lane =
+        Lane::open(&client(&[&node], Settings::embedded()), keys::test_key(0), &journal, GasPolicy::default()).await;
+    let mut jobs = paying(&lane, "gift");
+    until(&lane, |s| s.sent == 1).await;
+    world.rpc("anvil_dropTransaction", json!([attempts(&journal)[0]])).await;
+    node.spoil(Faults { no_full_blocks: true, ..Faults::default() });
+    world.rpc("evm_setAutomine", json!([true])).await;
+    foreign(&world, 0).await;
+    outcome(&mut jobs).await.unwrap();
+    assert!(node.asked().iter().any(|what| what == "a full block"), "it has looked");
+    assert_eq!(world.client.balance(someone()).await.unwrap(), U256::from(7 + 5));
     lane.close().await;
 }
 

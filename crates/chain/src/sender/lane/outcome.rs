@@ -129,6 +129,10 @@ impl SenderLoop {
             let what = format!("the receipt of {}", receipt.transaction_hash);
             return Err(Error::Nonsense { node: self.client.node().into(), what }.into());
         };
+        if block.saturating_sub(head.number) > WATCHED {
+            let what = format!("block {block} of {}, as the newest is {}", receipt.transaction_hash, head.number);
+            return Err(Error::Nonsense { node: self.client.node().into(), what }.into());
+        }
         let depth = self.depth;
         let Some(entry) = self.open.get_mut(&seq) else { return Ok(()) };
         let Some(sent) = entry.sent.as_mut() else { return Ok(()) };
@@ -157,6 +161,7 @@ impl SenderLoop {
         let Some(entry) = self.open.get(&seq) else { return Ok(()) };
         store::settle(&self.journal, self.key.address(), &entry.intent, &outcome, &mined, receipt.gas_used)?;
         self.open.remove(&seq);
+        self.strangers.got_through(self.tag);
         self.waiting = None;
         answer(self.waiters.remove(&mined.id).unwrap_or_default(), &outcome, &mined.id);
         self.mined.insert((block, mined.id.clone()), mined);
@@ -174,7 +179,14 @@ impl SenderLoop {
         sent.missing = 0;
         let (id, nonce) = (entry.intent.id.clone(), sent.nonce);
         let ours: Vec<B256> = sent.attempts.iter().map(|a| a.hash).collect();
-        match self.client.transaction_at(self.key.address(), nonce, *head).await? {
+        let taken = match self.client.transaction_at(self.key.address(), nonce, *head).await {
+            Err(error) if !error.is_transient() => {
+                debug!(%id, nonce, %error, "cannot read who used a nonce of our wallet");
+                None
+            }
+            taken => taken?,
+        };
+        match taken {
             Some(taken) if ours.contains(&taken.hash) => return Ok(()),
             Some(taken) if store::signed(&self.journal, taken.hash)? => {
                 warn!(%id, nonce, by = %taken.hash, "a transaction of ours took this nonce on another branch: sending again");
@@ -210,6 +222,7 @@ impl SenderLoop {
     pub(super) async fn notice_strangers(&mut self, head: &Head, nonce: u64) -> Result<(), Trouble> {
         let ours = self.own_next();
         let expected = self.expected.unwrap_or(nonce).max(ours);
+        self.strangers.mend_start(self.client.now(head));
         self.expected = Some(expected.max(nonce));
         for taken in (expected..nonce).rev().take(strangers::LOOKED_AT) {
             match self.client.transaction_at(self.key.address(), taken, *head).await {
@@ -235,8 +248,11 @@ impl SenderLoop {
             info!(%wallet, nonce, %hash, "a transaction that may have been sent before this process began is in a block");
             return Ok(());
         }
-        let tag = tag::read(gas_limit, nonce).filter(|tag| !self.guest && !tag::is_guest(*tag));
-        let Some(tag) = tag else {
+        let tag = tag::read(gas_limit, nonce);
+        if let Err(tag) = tag {
+            self.strangers.is_chance(tag);
+        }
+        let Some(tag) = tag.ok().filter(|tag| !self.guest && !tag::is_guest(*tag)) else {
             warn!(%wallet, nonce, %hash, "a transaction that is not ours was sent from our wallet");
             return Ok(());
         };
@@ -247,7 +263,7 @@ impl SenderLoop {
         if self.tag == tag {
             // Chosen alike by chance: each takes what it has seen of the other one, and what both have sent before does not count.
             self.tag = tag::of(hash.0[31], false);
-            self.strangers.begin(self.own_next().max(nonce + 1), head.timestamp);
+            self.strangers.begin(self.own_next().max(nonce + 1), self.client.now(head));
             return Ok(());
         }
         let evidence = format!("transaction {hash} has nonce {nonce} and is not ours");
