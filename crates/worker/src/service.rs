@@ -12,6 +12,7 @@ use crate::{
 use bourse_chain::{Hub, PrivateKeySigner, Sender, SenderLoop, SenderStatus, sender};
 use bourse_protocol::{
     Address,
+    deal::ResultLink,
     ids::TaskId,
     link::{Assignment, Capabilities, ToScheduler, ToWorker},
     replicate::{Cause, CauseCode, Status},
@@ -262,9 +263,11 @@ impl Desk {
     }
 
     async fn upload(&self, task: TaskId) -> Result<(), Error> {
-        match self.open(task)? {
+        match self.context.store.get(task)? {
+            // A scheduler that has lost its store asks again, where a reorg took the end of the task away: the result lies there.
+            Some(Record { ended: true, link: Some(link), .. }) => self.uploaded(task, &link).await,
             Some(record) if record.link.is_some() => self.repeat(&record).await,
-            Some(record) if record.answer.is_some() => {
+            Some(record) if record.answer.is_some() && !record.ended => {
                 self.note(|store| store.set_upload_wanted(task, true)).await?;
                 self.ring(task);
             }
@@ -326,9 +329,14 @@ impl Desk {
         let task = record.task();
         self.context.report(task, record.status, record.cause.clone()).await;
         if let Some(link) = &record.link {
-            // An error means that the link has ended, and the worker with it.
-            let _ = self.context.reports.send(ToScheduler::Uploaded { task, link: link.clone() }).await;
+            self.uploaded(task, link).await;
         }
+    }
+
+    /// Says where a result lies.
+    async fn uploaded(&self, task: TaskId, link: &ResultLink) {
+        // An error means that the link has ended, and the worker with it.
+        let _ = self.context.reports.send(ToScheduler::Uploaded { task, link: link.clone() }).await;
     }
 
     async fn refuse(&self, task: TaskId, cause: Cause) {

@@ -68,6 +68,16 @@ async fn a_scheduler_that_forgot_hears_again_everything_that_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_the_result_of_a_paid_task_lies_is_said_again() {
+    let mut world = World::with_worker().await;
+    let task = world.assign(&answering("42")).await.task;
+    world.pool.until(task, Status::Revealed).await;
+    let link = world.finish(task).await;
+    // A reorg took the payment away, and the scheduler has lost its store.
+    assert_eq!(world.upload(task).await, link);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broken_connection_loses_no_message_and_doubles_none() {
     let mut world = World::with_worker().await;
     let unknown = |n: u8| TaskId(B256::repeat_byte(n));
