@@ -251,12 +251,12 @@ impl Client {
         self.nodes.probe().await
     }
 
-    /// What senders over this client write into their gas limits, if that is fixed.
     /// The later of a block's time and this machine's, in seconds.
     pub(crate) fn now(&self, head: &Head) -> u64 {
         head.timestamp.max(self.nodes.settings.clock.seconds())
     }
 
+    /// What senders over this client write into their gas limits, if that is fixed.
     pub(crate) fn tag(&self) -> Option<u8> {
         self.nodes.settings.tag
     }

@@ -1,8 +1,8 @@
 //! When one of two processes on a key has to stop. Pure: time is that of blocks, in seconds, and given.
 //!
 //! Both see the other's tag in its transactions. The one with the larger tag stops, or, where the other one is always faster
-//! and so sees nothing of it, the one that always comes too late: nothing of its own gets into blocks meanwhile. They need not send at the same time: who has something to
-//! send looks what its wallet has sent since it last had.
+//! and so sees nothing of it, the one that always comes too late: nothing of its own gets into blocks meanwhile. They need not
+//! send at the same time: who has something to send looks what its wallet has sent since it last had.
 //!
 //! What waited in the node before this process first looked, or is in a block soon after, is no sign that another one lives:
 //! if its store was deleted, it is what its own former life has sent, under another tag. Who lives sends more, later.
@@ -71,8 +71,8 @@ impl Strangers {
         self.used.retain(|(tag, _), _| *tag <= ours);
     }
 
-    /// A gas limit would have this tag but for its check: who sends from the key and seemed to have it is other software.
-    pub(super) fn is_chance(&mut self, tag: u8) {
+    /// A gas limit would have this tag but for its check: what seemed to have it is other software's.
+    pub(super) fn discard(&mut self, tag: u8) {
         self.used.retain(|(seen, _), _| *seen != tag);
     }
 
@@ -185,7 +185,7 @@ mod tests {
         let mut strangers = begun(0);
         for nonce in 0..4 {
             assert!(!saw(&mut strangers, LARGE, nonce, COUNTED));
-            strangers.is_chance(SMALL);
+            strangers.discard(SMALL);
         }
     }
 

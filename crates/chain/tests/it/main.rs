@@ -6,6 +6,7 @@ mod faults;
 mod following;
 mod gas;
 mod nodes;
+mod one_key;
 mod sending;
 
 use bourse_chain::{Client, GasPolicy, PrivateKeySigner, Sender, SenderLoop, keys, sender::SCHEMA};

@@ -250,7 +250,7 @@ impl SenderLoop {
         }
         let tag = tag::read(gas_limit, nonce);
         if let Err(tag) = tag {
-            self.strangers.is_chance(tag);
+            self.strangers.discard(tag);
         }
         let Some(tag) = tag.ok().filter(|tag| !self.guest && !tag::is_guest(*tag)) else {
             warn!(%wallet, nonce, %hash, "a transaction that is not ours was sent from our wallet");
